@@ -1,0 +1,5 @@
+"""``python -m nansurfer`` is the command ``nansurfer``."""
+
+from nansurfer.cli import main
+
+main()

@@ -1,0 +1,61 @@
+"""The command ``nansurfer``. Nothing here imports PyTorch before a command needs it."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import sys
+from types import FrameType
+
+import typer
+
+from nansurfer.cli import weights
+from nansurfer.cli.example import example
+from nansurfer.cli.segment import segment
+from nansurfer.errors import NansurferError
+from nansurfer.version import __version__
+
+INTERRUPTED = 130
+
+app = typer.Typer(
+    name="nansurfer",
+    help="Whole-brain segmentation of T1 MRI, without computing irrelevant voxels.",
+    epilog="Exit codes: 0 done, 2 wrong options, 3-12 see README, 130 interrupted.",
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+)
+app.command()(segment)
+app.command()(example)
+app.add_typer(weights.app, name="weights")
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"nansurfer {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: bool = typer.Option(False, "--version", callback=_show_version, is_eager=True, help="Show the version."),
+) -> None:
+    """The options of ``nansurfer`` itself."""
+
+
+def main() -> None:
+    """Run the command line and exit: a NansurferError as one sentence and its exit code."""
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        app()
+    except NansurferError as error:
+        logging.getLogger("nansurfer").debug("", exc_info=error)
+        typer.echo(f"nansurfer: {error}", err=True)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        typer.echo("nansurfer: interrupted; nothing was written.", err=True)
+        sys.exit(INTERRUPTED)
+
+
+def _interrupt(signum: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt

@@ -1,0 +1,129 @@
+"""Progress bars, log lines and the closing table of ``nansurfer segment``."""
+
+from __future__ import annotations
+
+import logging
+from time import monotonic
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    ProgressColumn,
+    Task,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.progress import Progress as Bars
+from rich.table import Table
+from rich.text import Text
+
+from nansurfer.pipeline import Progress, SegmentationResult
+from nansurfer.pipeline.outputs import LABELS, MASK, PICTURE, RECORD, STATS, VOLUMES
+
+_SHOWN = (2, 41, 3, 42, 4, 43, 17, 53, 16)
+
+_logger = logging.getLogger("nansurfer")
+
+
+class LoggedProgress(Progress):
+    """One log line a stage and a view, for logs and pipes."""
+
+    def __init__(self) -> None:
+        self._view = ""
+        self._total = self._done = 0
+        self._started = 0.0
+
+    def __enter__(self) -> LoggedProgress:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        """Nothing to put in order."""
+
+    def stage(self, description: str) -> None:
+        """Log the stage."""
+        _logger.info("%s", description)
+
+    def view(self, view: str, slices: int) -> None:
+        """Start the view's clock."""
+        self._view, self._total, self._done, self._started = view, slices, 0, monotonic()
+
+    def advance(self, slices: int) -> None:
+        """Log the view when it is done."""
+        self._done += slices
+        if self._done == self._total:
+            elapsed_s = monotonic() - self._started
+            _logger.info("%s: %d slices, %.1f slices/s", self._view, self._done, self._done / elapsed_s)
+
+
+class LiveProgress(Progress):
+    """A spinner a stage and a bar a view, on a terminal."""
+
+    def __init__(self, console: Console) -> None:
+        self._bars = Bars(
+            TextColumn("{task.description}", justify="left"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            _SpeedColumn(),
+            TimeRemainingColumn(),
+            console=console,
+        )
+        self._task: TaskID | None = None
+
+    def __enter__(self) -> LiveProgress:
+        self._bars.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bars.stop()
+
+    def stage(self, description: str) -> None:
+        """A line above the bars."""
+        self._bars.console.print(description, style="dim")
+
+    def view(self, view: str, slices: int) -> None:
+        """A new bar."""
+        self._task = self._bars.add_task(view, total=slices)
+
+    def advance(self, slices: int) -> None:
+        """Move the current bar."""
+        if self._task is not None:
+            self._bars.advance(self._task, slices)
+
+
+class _SpeedColumn(ProgressColumn):
+    """Slices per second."""
+
+    def render(self, task: Task) -> Text:
+        """The speed so far, once there is one."""
+        speed = task.finished_speed or task.speed
+        return Text(f"{speed:.1f} slices/s" if speed else "", style="progress.data.speed")
+
+
+def closing_table(result: SegmentationResult) -> Table:
+    """Where everything lies, how long it took and the volumes that one looks at first."""
+    table = Table(title=f"{result.folder}", show_header=False, title_justify="left")
+    for name, path in (
+        ("labels", LABELS),
+        ("brain mask", MASK),
+        ("picture", PICTURE),
+        ("statistics", STATS),
+        ("volumes", VOLUMES),
+        ("run record", RECORD),
+    ):
+        table.add_row(name, str(path))
+    table.add_section()
+    table.add_row("brain", f"{result.brain_volume_ml:.1f} ml")
+    volumes = {s.label: s for s in result.stats}
+    for label in _SHOWN:
+        if label in volumes:
+            table.add_row(volumes[label].name, f"{volumes[label].volume_mm3 / 1000:.2f} ml")
+    table.add_section()
+    for stage, seconds in result.timings_s.items():
+        table.add_row(stage, f"{seconds:.1f} s")
+    table.add_row("total", f"{sum(result.timings_s.values()):.1f} s")
+    return table

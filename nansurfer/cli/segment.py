@@ -1,0 +1,105 @@
+"""``nansurfer segment``: one T1 in, one subject folder out."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+
+from nansurfer.cli.console import set_up_logging
+
+if TYPE_CHECKING:
+    pass
+
+_COMPUTING = "Computing"
+_OUTPUT = "Output"
+
+logger = logging.getLogger("nansurfer")
+
+
+def segment(
+    image: Annotated[
+        Path,
+        typer.Argument(metavar="INPUT", help="T1 volume: .mgz, .mgh, .nii, .nii.gz or .img/.hdr.", show_default=False),
+    ],
+    output_dir: Annotated[
+        Path,
+        typer.Option("--output-dir", "-o", help="Where the subject's folder is made.", rich_help_panel=_OUTPUT),
+    ] = Path(),
+    sid: Annotated[
+        str | None,
+        typer.Option(help="Name of the subject's folder.", show_default="the file's name", rich_help_panel=_OUTPUT),
+    ] = None,
+    weights: Annotated[str, typer.Option(help="Name of a set of weights, or a folder of them.")] = "compact",
+    views: Annotated[str, typer.Option(help="Views to run, separated by commas.")] = "axial,coronal,sagittal",
+    vox_size: Annotated[
+        str, typer.Option(help="Voxel size in mm (at most 1), or 'min': the image's own, at most 1.")
+    ] = "min",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.", rich_help_panel=_COMPUTING)] = "auto",
+    precision: Annotated[str, typer.Option(help="auto, float32 or bfloat16.", rich_help_panel=_COMPUTING)] = "auto",
+    threads: Annotated[
+        int | None, typer.Option(help="CPU threads.", show_default="all", rich_help_panel=_COMPUTING)
+    ] = None,
+    batch_size: Annotated[
+        int, typer.Option(help="Slices computed at once; on a CPU, 1 is fastest.", rich_help_panel=_COMPUTING)
+    ] = 1,
+    native: Annotated[
+        bool,
+        typer.Option("--native", help="Also write the labels on the input's own grid.", rich_help_panel=_OUTPUT),
+    ] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Do a finished subject again.", rich_help_panel=_OUTPUT)
+    ] = False,
+    force: Annotated[
+        bool,
+        typer.Option("--force", help="Write the result even if no brain was found.", rich_help_panel=_OUTPUT),
+    ] = False,
+    fastsurfer_compat: Annotated[
+        bool,
+        typer.Option("--fastsurfer-compat", help="Conform and compute exactly as FastSurfer, faults included."),
+    ] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show warnings and errors only.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show more, and the traceback of an error.")] = False,
+    log_file: Annotated[Path | None, typer.Option(help="Append everything that happens to this file.")] = None,
+) -> None:
+    """Segment a T1 volume into FreeSurfer's labels.
+
+    Writes mri/, stats/, qc/segmentation.png and nansurfer.json into OUTPUT_DIR/SID.
+    """
+    console = Console(stderr=True)
+    set_up_logging(console, quiet=quiet, verbose=verbose, log_file=log_file)
+
+    from nansurfer.cli.display import LiveProgress, LoggedProgress, closing_table
+    from nansurfer.pipeline import Segmenter, is_finished, make_options, subject_id
+
+    options = make_options(
+        weights=weights,
+        views=tuple(views.split(",")),
+        vox_size=vox_size if vox_size == "min" else _millimetres(vox_size),
+        device=device,
+        precision=precision,
+        threads=threads,
+        batch_size=batch_size,
+        native=native,
+        force=force,
+        fastsurfer_compat=fastsurfer_compat,
+    )
+    sid = sid or subject_id(image)
+    if is_finished(output_dir / sid) and not overwrite:
+        logger.info("%s is finished already; use --overwrite to do it again.", output_dir / sid)
+        return
+    live = console.is_terminal and not quiet
+    with LiveProgress(console) if live else LoggedProgress() as progress:
+        result = Segmenter(options).segment(image, output_dir, sid, overwrite=overwrite, progress=progress)
+    if not quiet:
+        Console().print(closing_table(result))
+
+
+def _millimetres(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise typer.BadParameter(f"'{text}' is neither 'min' nor a number of mm", param_hint="--vox-size") from None

@@ -1,0 +1,90 @@
+"""The dense engine: every voxel of every slice, by PyTorch's own layers. The reference for all others."""
+
+from __future__ import annotations
+
+import logging
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from nansurfer.engine.device import ComputeOptions, resolve_device
+from nansurfer.engine.fold import fold_batch_norms
+from nansurfer.errors import DeviceError
+from nansurfer.models import Network
+
+_logger = logging.getLogger("nansurfer")
+
+
+class DenseEngine:
+    """Runs one view's network on thick slices.
+
+    When a GPU's memory is exhausted the batch is halved, down to one slice, and then the CPU takes over; each
+    step is logged.
+
+    Parameters
+    ----------
+    network
+        In evaluation mode; it is not changed.
+    options
+        Device, precision and batch size.
+    """
+
+    def __init__(self, network: Network, options: ComputeOptions) -> None:
+        self.device = resolve_device(options.device)
+        self.batch_size = options.batch_size
+        self._dtype = options.dtype
+        prepared = fold_batch_norms(network) if options.fold else network
+        self._network: nn.Module = prepared.to(self.device, self._dtype)
+        self._network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    @torch.inference_mode()
+    def logits(self, slices: npt.NDArray[np.uint8], scale: float) -> Tensor:
+        """Logits of thick slices.
+
+        Parameters
+        ----------
+        slices
+            Thick slices (N, slices, H, W), 0..255, N at most the batch size.
+        scale
+            1 mm divided by the voxel size.
+
+        Returns
+        -------
+        float32 (N, classes, H, W), on the engine's device
+
+        Raises
+        ------
+        DeviceError
+            Neither the GPU nor the CPU can compute a single slice.
+        """
+        try:
+            return self._run(slices, scale)
+        except torch.OutOfMemoryError:
+            self._retreat()
+        except NotImplementedError as error:
+            raise DeviceError(
+                f"PyTorch has no {self.device.type} version of an operation that the network needs ({error}); "
+                "use --device cpu."
+            ) from error
+        parts = [slices[i : i + self.batch_size] for i in range(0, len(slices), self.batch_size)]
+        return torch.cat([self.logits(part, scale) for part in parts])
+
+    def _run(self, slices: npt.NDArray[np.uint8], scale: float) -> Tensor:
+        x = torch.from_numpy(slices).to(self.device).contiguous(memory_format=torch.channels_last)
+        logits: Tensor = self._network((x.float() / 255.0).to(self._dtype), (scale, scale))
+        return logits.float()
+
+    def _retreat(self) -> None:
+        """Smaller batches, or the CPU."""
+        if self.device.type == "cpu":
+            raise DeviceError("The memory does not suffice for a single slice; close other programs.")
+        torch.cuda.empty_cache()
+        if self.batch_size > 1:
+            self.batch_size //= 2
+            _logger.warning("The GPU's memory is exhausted; going on with --batch-size %d.", self.batch_size)
+        else:
+            self.device = torch.device("cpu")
+            self._network = self._network.to(self.device)
+            _logger.warning("The GPU's memory does not suffice for a single slice; going on with --device cpu.")

@@ -1,0 +1,86 @@
+"""Where networks run: device, threads, floating point type."""
+
+from __future__ import annotations
+
+import math
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from nansurfer.errors import ConfigError, DeviceError
+
+DEVICES = ("auto", "cpu", "cuda", "mps")
+PRECISIONS = ("auto", "float32", "bfloat16")
+_CGROUP_LIMIT = Path("/sys/fs/cgroup/cpu.max")
+
+
+@dataclass(frozen=True)
+class ComputeOptions:
+    """How to compute.
+
+    Parameters
+    ----------
+    device
+        ``"cpu"``, ``"cuda"``, ``"mps"`` or ``"auto"``: CUDA if there is one, else the CPU.
+    precision
+        ``"float32"``, ``"bfloat16"``, or ``"auto"``: float32, at which the labels are FastSurfer's.
+    threads
+        CPU threads; None for all that this process may use.
+    batch_size
+        Slices computed at once. On a CPU, 1 is usually fastest: caches decide.
+    fold
+        Fold batch norms into the convolutions before them: faster, equal up to rounding.
+    """
+
+    device: str = "auto"
+    precision: str = "auto"
+    threads: int | None = None
+    batch_size: int = 1
+    fold: bool = True
+
+    def __post_init__(self) -> None:
+        for option, value, known in (
+            ("device", self.device, DEVICES),
+            ("precision", self.precision, PRECISIONS),
+        ):
+            if value not in known:
+                raise ConfigError(f"{option} is '{value}'; choose one of {', '.join(known)}.")
+        for option in ("threads", "batch_size"):
+            count = getattr(self, option)
+            if count is not None and count < 1:
+                raise ConfigError(f"{option} is {count}; it must be at least 1.")
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Floating point type of weights and activations."""
+        return torch.bfloat16 if self.precision == "bfloat16" else torch.float32
+
+
+def resolve_device(name: str) -> torch.device:
+    """The device of that name.
+
+    Raises
+    ------
+    DeviceError
+        It was asked for by name and is absent.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    present = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if not present[name]:
+        raise DeviceError(
+            f"Device '{name}' was asked for, but PyTorch {torch.__version__} finds none; use --device cpu."
+        )
+    return torch.device(name)
+
+
+def available_cpus() -> int:
+    """Processors that this process may use: its affinity, and a container's quota where there is one."""
+    cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if _CGROUP_LIMIT.is_file():
+        quota, period = _CGROUP_LIMIT.read_text().split()
+        if quota != "max":
+            cpus = min(cpus, math.ceil(int(quota) / int(period)))
+    return max(1, cpus)

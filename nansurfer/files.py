@@ -1,0 +1,61 @@
+"""Writing files so that a half-written one never carries its final name."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from nansurfer.errors import OutputError
+
+_CHUNK_BYTES = 1 << 20
+
+
+@contextmanager
+def atomic_path(path: str | Path) -> Iterator[Path]:
+    """Yield a temporary path beside ``path``; on success it is renamed to ``path``, on failure removed.
+
+    The temporary name starts with a dot and keeps the suffixes, so that writers which look at the suffix
+    (nibabel, Pillow) see the format they expect. Folders are made as needed.
+
+    Raises
+    ------
+    OutputError
+        The folder cannot be made or written, or the disk is full.
+    """
+    path = Path(path)
+    temporary = path.with_name(f".tmp-{os.getpid()}-{path.name}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        _flush_to_disk(temporary)
+        temporary.replace(path)
+    except OSError as error:
+        raise OutputError(_write_failure(path, error)) from error
+    finally:
+        with suppress(OSError):  # it may never have come to be
+            temporary.unlink()
+
+
+def sha256(path: str | Path) -> str:
+    """SHA-256 of a file's bytes, as 64 hexadecimal digits."""
+    digest = hashlib.sha256()
+    with Path(path).open("rb") as file:
+        while chunk := file.read(_CHUNK_BYTES):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _flush_to_disk(path: Path) -> None:
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())
+
+
+def _write_failure(path: Path, error: OSError) -> str:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return f"The disk is full: {path} could not be written; free some space or choose another folder."
+    reason = error.strerror or str(error)
+    return f"{path} could not be written ({reason}); choose a folder that you may write to."

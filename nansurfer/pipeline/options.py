@@ -1,0 +1,62 @@
+"""What can be chosen about a segmentation, checked once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from nansurfer.engine import ComputeOptions
+from nansurfer.errors import ConfigError
+from nansurfer.volume import VIEWS, View, VoxelSize
+
+
+@dataclass(frozen=True)
+class SegmentOptions:
+    """Everything that decides what a segmentation looks like and what is written.
+
+    Parameters
+    ----------
+    weights
+        Name of a set of weights, or a folder of them (see ``nansurfer weights list``).
+    views
+        Views to run; the sum of logits leaves out the others.
+    vox_size
+        ``"min"``: the image's smallest voxel side, at most 1 mm; or a size in mm, at most 1.
+    fastsurfer_compat
+        Conform as FastSurfer does, faults included, compute every slice, and fold nothing.
+    native
+        Also write the labels on the input's own grid.
+    force
+        Keep a result in which no brain was found.
+    compute
+        Device, precision, threads and batch size.
+    """
+
+    weights: str = "compact"
+    views: tuple[View, ...] = VIEWS
+    vox_size: VoxelSize = "min"
+    fastsurfer_compat: bool = False
+    native: bool = False
+    force: bool = False
+    compute: ComputeOptions = field(default_factory=ComputeOptions)
+
+    def __post_init__(self) -> None:
+        unknown = [view for view in self.views if view not in VIEWS]
+        if unknown or not self.views or len(set(self.views)) < len(self.views):
+            raise ConfigError(f"views are {','.join(self.views) or 'none'}; choose from {','.join(VIEWS)}, each once.")
+
+
+def make_options(**choices: Any) -> SegmentOptions:
+    """Options from keywords, which may be fields of :class:`SegmentOptions` or :class:`ComputeOptions`.
+
+    Raises
+    ------
+    ConfigError
+        An unknown keyword, or a value that makes no sense.
+    """
+    compute_keys = {field.name for field in fields(ComputeOptions)}
+    known = compute_keys | {field.name for field in fields(SegmentOptions)}
+    if unknown := set(choices) - known:
+        raise ConfigError(f"Unknown options: {', '.join(sorted(unknown))}; known are {', '.join(sorted(known))}.")
+    compute = {key: choices.pop(key) for key in compute_keys & set(choices)}
+    return SegmentOptions(**choices, compute=ComputeOptions(**compute)) if compute else SegmentOptions(**choices)

@@ -1,0 +1,201 @@
+"""One T1 in, one segmentation out."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import torch
+from nibabel.spatialimages import SpatialImage
+
+from nansurfer.engine import DenseEngine, available_cpus, resolve_device
+from nansurfer.errors import NoBrainError
+from nansurfer.files import sha256
+from nansurfer.labels import MIN_BRAIN_VOLUME_ML
+from nansurfer.pipeline.aggregate import ViewModel, aggregate_views
+from nansurfer.pipeline.options import SegmentOptions, make_options
+from nansurfer.pipeline.outputs import is_finished, load_result, staged_folder, write_outputs, write_record
+from nansurfer.pipeline.progress import Progress
+from nansurfer.pipeline.record import Stopwatch, run_record
+from nansurfer.pipeline.result import SegmentationResult, result_from_classes
+from nansurfer.volume import View, conform, head_box, read_image, whole_box
+from nansurfer.weights import WeightSet, load_network, resolve
+
+NO_BRAIN_BELOW_ML = 100.0
+"""Less than a third of a newborn's brain: whatever was labelled, it is no brain."""
+
+_logger = logging.getLogger("nansurfer")
+
+
+class Segmenter:
+    """Networks loaded once, for any number of subjects.
+
+    Parameters
+    ----------
+    options
+        See :class:`SegmentOptions`.
+
+    Raises
+    ------
+    WeightsError
+        The weights are missing, damaged, or not what they claim to be.
+    DeviceError
+        The device asked for is absent.
+    """
+
+    def __init__(self, options: SegmentOptions | None = None) -> None:
+        self.options = options or SegmentOptions()
+        resolve_device(self.options.compute.device)
+        self.threads = self.options.compute.threads or available_cpus()
+        self.weights: WeightSet = resolve(self.options.weights, views=self.options.views)
+
+    @cached_property
+    def models(self) -> Mapping[View, ViewModel]:
+        """The views' networks, in the order in which they are added."""
+        torch.set_num_threads(self.threads)
+        torch.set_flush_denormal(True)
+        compute = replace(self.options.compute, fold=not self.options.fastsurfer_compat)
+        networks = {view: load_network(self.weights, view) for view in self.options.views}
+        order = next(iter(networks.values()))[0].views
+        return {
+            view: ViewModel.of(DenseEngine(networks[view][1], compute), networks[view][0], view)
+            for view in order
+            if view in networks
+        }
+
+    def segment(
+        self,
+        path: str | Path,
+        output_dir: str | Path | None = None,
+        sid: str | None = None,
+        *,
+        overwrite: bool = False,
+        progress: Progress | None = None,
+    ) -> SegmentationResult:
+        """The segmentation of one T1; see :func:`segment`."""
+        path, progress = Path(path), progress or Progress()
+        if output_dir is None:
+            return self._compute(read_image(path), Stopwatch(progress), progress)
+        folder = Path(output_dir) / (sid or subject_id(path))
+        if is_finished(folder) and not overwrite:
+            return load_result(folder)
+        with staged_folder(folder) as staging:
+            result = self._compute_and_write(path, folder.name, staging, progress)
+        return replace(result, folder=folder)
+
+    def _compute_and_write(self, path: Path, sid: str, staging: Path, progress: Progress) -> SegmentationResult:
+        watch = Stopwatch(progress)
+        with watch.stage("Reading"):
+            image = read_image(path)
+        result = self._compute(image, watch, progress)
+        with watch.stage("Writing"):
+            caption = f"{sid}   brain {result.brain_volume_ml:.0f} ml   weights {self.weights.name}"
+            write_outputs(staging, image, result, sid=sid, native=self.options.native, caption=caption)
+            facts = {
+                "input": {"path": str(path.resolve()), "sha256": sha256(path)},
+                "weights": {
+                    "name": self.weights.name,
+                    "model": self.weights.model,
+                    "sha256": self.weights.checksums(),
+                },
+                "brain_volume_ml": round(result.brain_volume_ml, 3),
+            }
+        device = str(next(iter(self.models.values())).engine.device)
+        write_record(staging, run_record(self.options, device, self.threads, watch.timings_s, **facts))
+        return replace(result, timings_s=watch.timings_s)
+
+    def _compute(self, image: SpatialImage, watch: Stopwatch, progress: Progress) -> SegmentationResult:
+        compat = self.options.fastsurfer_compat
+        with watch.stage("Conforming"):
+            conformed = conform(image, self.options.vox_size, fastsurfer_compat=compat)
+            volume = np.asanyarray(conformed.dataobj)
+            box = whole_box(volume) if compat else head_box(volume)
+        with watch.stage("Loading weights"):
+            models = self.models
+        with watch.stage("Running the network"):
+            classes = aggregate_views(volume, models, box, _scale(conformed), progress)
+        with watch.stage("Labelling"):
+            result = result_from_classes(conformed, classes)
+        self._check_brain(result)
+        return replace(result, timings_s=watch.timings_s)
+
+    def _check_brain(self, result: SegmentationResult) -> None:
+        volume = result.brain_volume_ml
+        if volume < NO_BRAIN_BELOW_ML and not self.options.force:
+            raise NoBrainError(
+                f"No brain was found ({volume:.0f} ml labelled, expected above {NO_BRAIN_BELOW_ML:.0f} ml); look at "
+                "the image's orientation and contrast, or keep the result with --force."
+            )
+        if volume < MIN_BRAIN_VOLUME_ML:
+            _logger.warning(
+                "Only %.0f ml of brain were labelled, fewer than %.0f ml; look at the picture before you use this.",
+                volume,
+                MIN_BRAIN_VOLUME_ML,
+            )
+
+
+def subject_id(path: str | Path) -> str:
+    """A file's name without its folder and image suffixes: ``data/subj.nii.gz`` gives ``subj``."""
+    name = Path(path).name
+    for suffix in (".gz", ".mgz", ".mgh", ".nii", ".img", ".hdr"):
+        name = name.removesuffix(suffix)
+    return name
+
+
+def _scale(conformed: nib.MGHImage) -> float:
+    """1 mm divided by the voxel size, in float32 as FastSurfer computes it."""
+    return float(np.float32(1) / conformed.header.get_zooms()[0])
+
+
+def segment(
+    path: str | Path,
+    output_dir: str | Path | None = None,
+    *,
+    sid: str | None = None,
+    overwrite: bool = False,
+    progress: Progress | None = None,
+    **choices: Any,
+) -> SegmentationResult:
+    """The segmentation of one T1 by FastSurfer's three-view network.
+
+    Parameters
+    ----------
+    path
+        A T1-weighted volume: .mgz, .mgh, .nii, .nii.gz or .img/.hdr, of any orientation and voxel size.
+    output_dir
+        Where the subject's folder is made, in FreeSurfer's layout; None to write nothing.
+    sid
+        Name of the subject's folder; None for the file's name without its suffixes.
+    overwrite
+        Do a finished subject again; otherwise its result is read from disk.
+    progress
+        Told how far the run is.
+    **choices
+        Fields of :class:`SegmentOptions` (``weights``, ``views``, ``vox_size``, ...) and of
+        :class:`ComputeOptions` (``device``, ``precision``, ``threads``, ``batch_size``).
+
+    Returns
+    -------
+    SegmentationResult
+        Labels, mask, aseg and volumes.
+
+    Raises
+    ------
+    NansurferError
+        One of its kinds in :mod:`nansurfer.errors`: the input, the weights, the device or the output folder
+        cannot be used, or no brain was found.
+
+    Examples
+    --------
+    >>> result = nansurfer.segment("subj.mgz", "subjects")  # doctest: +SKIP
+    >>> result.brain_volume_ml  # doctest: +SKIP
+    1143.2
+    """
+    segmenter = Segmenter(make_options(**choices))
+    return segmenter.segment(path, output_dir, sid, overwrite=overwrite, progress=progress)

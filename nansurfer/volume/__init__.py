@@ -1,0 +1,29 @@
+"""T1 volumes: reading, conforming, views and thick slices, the head's box, the native grid, writing."""
+
+from __future__ import annotations
+
+from nansurfer.volume.box import Box, head_box, whole_box
+from nansurfer.volume.conform import VoxelSize, conform, is_conformed
+from nansurfer.volume.native import to_native
+from nansurfer.volume.read import read_image
+from nansurfer.volume.views import VIEWS, View, from_view, thick_slices, to_view, view_axes
+from nansurfer.volume.write import label_image, save_image
+
+__all__ = [
+    "VIEWS",
+    "Box",
+    "View",
+    "VoxelSize",
+    "conform",
+    "from_view",
+    "head_box",
+    "is_conformed",
+    "label_image",
+    "read_image",
+    "save_image",
+    "thick_slices",
+    "to_native",
+    "to_view",
+    "view_axes",
+    "whole_box",
+]

@@ -1,0 +1,62 @@
+"""Weighted cross-entropy plus soft Dice, both with rare classes and borders counted up."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from synthesis import Atlas
+from torch import Tensor, nn
+
+BORDER_FACTOR = 3.0
+WEIGHT_RANGE = (0.3, 4.0)
+
+
+def class_weights(atlas: Atlas, view: str) -> Tensor:
+    """Weight of each class of a view: root of the median frequency over its own, within bounds."""
+    classes = atlas.classes[view]
+    counts = torch.bincount(atlas.maps[0].view(-1).long(), minlength=len(classes)).double()
+    frequency = torch.zeros(int(classes.max()) + 1, dtype=torch.double, device=classes.device)
+    frequency.index_add_(0, classes, counts)
+    median = frequency[frequency > 0].median()
+    return (median / frequency.clamp(min=1)).sqrt().clamp(*WEIGHT_RANGE).float()
+
+
+class SegmentationLoss(nn.Module):
+    """Cross-entropy, weighted by class and at borders, plus one minus the mean soft Dice of present classes.
+
+    Parameters
+    ----------
+    weights
+        Weight of each class up to the last that occurs, float (C,); classes beyond are never targets.
+    """
+
+    weights: Tensor
+
+    def __init__(self, weights: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("weights", weights)
+
+    def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """Scalar loss of logits (N, C, H, W) against classes (N, H, W)."""
+        log_probability = F.log_softmax(logits, dim=1)
+        hit = log_probability.gather(1, targets[:, None])[:, 0]
+        weight = self.weights[targets] * _border_weight(targets)
+        cross_entropy = -(weight * hit).sum() / weight.sum()
+        return cross_entropy + 1 - _soft_dice(log_probability.exp(), hit.exp(), targets)
+
+
+def _soft_dice(probability: Tensor, hit: Tensor, targets: Tensor) -> Tensor:
+    """Mean over the classes present of twice the overlap over the sum of both sizes."""
+    classes = probability.shape[1]
+    flat = targets.reshape(-1)
+    size = torch.bincount(flat, minlength=classes).to(probability.dtype)
+    overlap = torch.zeros_like(size).index_add(0, flat, hit.reshape(-1))
+    dice = (2 * overlap + 1) / (probability.sum((0, 2, 3)) + size + 1)
+    return dice[size > 0].mean()
+
+
+def _border_weight(targets: Tensor) -> Tensor:
+    """``BORDER_FACTOR`` where a pixel's 3x3 neighbourhood holds another class, 1 elsewhere."""
+    classes = targets[:, None].float()
+    border = F.max_pool2d(classes, 3, 1, 1) != -F.max_pool2d(-classes, 3, 1, 1)
+    return 1 + (BORDER_FACTOR - 1) * border[:, 0].float()

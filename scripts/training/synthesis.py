@@ -1,0 +1,343 @@
+"""Synthetic T1 slices from label maps: what the bundled weights are trained on.
+
+Whole volumes are never made. A training sample is a thin slab: a label map is deformed at the slab's voxels
+only, painted with intensities drawn per label from T1 priors, and degraded as scanners and preprocessing do.
+Everything runs on the device of the label maps; all randomness comes from one ``torch.Generator``.
+
+The idea of painting label maps is SynthSeg's (Billot et al., Medical Image Analysis 2023), as are the label
+maps and the priors.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from nansurfer.labels import labels_to_classes
+from nansurfer.volume import VIEWS
+
+VOLUME = 256  # side of the conformed cube, in voxels of 1 mm
+CONTEXT = 3  # slices on either side of the one that is labelled
+CHOROID_PLEXUS = {136: 31, 137: 31, 163: 63, 164: 63}  # SynthSeg's numbers, FreeSurfer's numbers
+ABSENT = {24: 0, 25: 2, 57: 41, 30: 2, 62: 41, 72: 24, 85: 0}
+"""Labels of the maps without a class of their own. SynthSeg's 24 is all fluid around the brain, which
+FreeSurfer leaves unlabelled; lesions (25, 57) and vessels (30, 62) become the white matter around them."""
+EXTRA_CEREBRAL = range(500, 1000)
+SPLIT_SIDES = ((2, 41), (25, 57), (30, 62), (136, 163), (137, 164), (26, 58), (28, 60), (17, 53), (18, 54))
+SPLIT_SIDES += tuple((left, left + 39) for left in (4, 5, 7, 8, 10, 11, 12, 13))
+
+
+@dataclass(frozen=True)
+class Atlas:
+    """Label maps and what is known of each of their labels; K labels occur in all.
+
+    Parameters
+    ----------
+    maps
+        Index of the label at each voxel, uint8 (maps, 256, 256, 256), LIA.
+    centers, extents
+        Centre of the brain and half its size along each axis, float (maps, 3), in voxels.
+    mirrored
+        Index of each label's counterpart in the other hemisphere, (K,).
+    brain
+        Whether a label belongs to the brain, bool (K,).
+    classes
+        View to the class of each label, int64 (K,).
+    mean, mean_spread, std, std_spread
+        Normal priors of each label's mean intensity and standard deviation, float (K,), on a 0..255 scale.
+    """
+
+    maps: Tensor
+    centers: Tensor
+    extents: Tensor
+    mirrored: Tensor
+    brain: Tensor
+    classes: dict[str, Tensor]
+    mean: Tensor
+    mean_spread: Tensor
+    std: Tensor
+    std_spread: Tensor
+
+    @property
+    def device(self) -> torch.device:
+        """Device that all tensors lie on."""
+        return self.maps.device
+
+
+def load_atlas(folder: Path, device: torch.device) -> Atlas:
+    """The label maps and T1 priors in ``folder`` (``labelmaps/`` and ``labels/``)."""
+    volumes = [_read_labels(path) for path in sorted((folder / "labelmaps").glob("seg_*.nii.gz"))]
+    labels = np.unique(np.concatenate([np.unique(volume) for volume in volumes]))
+    index = np.zeros(labels.max() + 1, np.uint8)
+    index[labels] = np.arange(labels.size)
+    freesurfer = np.array([_freesurfer_label(int(label)) for label in labels])
+    brain = freesurfer > 0
+    boxes = [_bounds(brain[index[volume]]) for volume in volumes]
+    priors = _intensity_priors(folder / "labels", labels)
+
+    def put(array: np.ndarray, dtype: torch.dtype = torch.float32) -> Tensor:
+        return torch.from_numpy(np.asarray(array)).to(device, dtype)
+
+    return Atlas(
+        maps=torch.stack([put(index[volume], torch.uint8) for volume in volumes]),
+        centers=put(np.array([(low + high) / 2 for low, high in boxes])),
+        extents=put(np.array([(high - low) / 2 for low, high in boxes])),
+        mirrored=put(index[[_other_side(int(label)) for label in labels]], torch.int64),
+        brain=put(brain, torch.bool),
+        classes={view: put(labels_to_classes(freesurfer, view), torch.int64) for view in VIEWS},
+        mean=put(priors[0]),
+        mean_spread=put(priors[1]),
+        std=put(priors[2]),
+        std_spread=put(priors[3]),
+    )
+
+
+def _read_labels(path: Path) -> np.ndarray:
+    return np.asanyarray(nib.load(path).dataobj).astype(np.int16)
+
+
+def _freesurfer_label(label: int) -> int:
+    if label in EXTRA_CEREBRAL:
+        return 0
+    return CHOROID_PLEXUS.get(label, ABSENT.get(label, label))
+
+
+def _other_side(label: int) -> int:
+    if label >= 1000:
+        return label + 1000 if label < 2000 else label - 1000
+    sides = dict(SPLIT_SIDES)
+    return sides.get(label, {right: left for left, right in sides.items()}.get(label, label))
+
+
+def _bounds(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """First and last voxel of ``mask`` along each axis."""
+    spans = [np.flatnonzero(mask.any(axis=tuple({0, 1, 2} - {axis})))[[0, -1]] for axis in range(3)]
+    low, high = np.array(spans, float).T
+    return low, high
+
+
+def _intensity_priors(folder: Path, labels: np.ndarray) -> np.ndarray:
+    """Mean of means, spread of means, mean of deviations, spread of deviations: (4, K)."""
+    generation = np.load(folder / "synthseg_generation_labels.npy")
+    classes = np.load(folder / "synthseg_generation_classes_contrast_specific.npy")
+    class_of = dict(zip(generation.tolist(), classes.tolist(), strict=True))
+    cortex = {1: class_of[3], 2: class_of[42]}
+    rows = [class_of[int(label)] if label < 1000 else cortex[int(label) // 1000] for label in labels]
+    means = np.load(folder / "synthseg_prior_means_t1.npy")
+    deviations = np.load(folder / "synthseg_prior_stds_t1.npy")
+    return np.concatenate([means, deviations])[:, rows]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Training samples of one view and one voxel size.
+
+    Parameters
+    ----------
+    images
+        Thick slices, float32 (N, 7, H, W), 0..1.
+    targets
+        Class of each pixel, int64 (N, H, W).
+    voxel_size_mm
+        Side of a voxel.
+    """
+
+    images: Tensor
+    targets: Tensor
+    voxel_size_mm: float
+
+
+class Synthesiser:
+    """Draws batches of synthetic thick slices.
+
+    Parameters
+    ----------
+    atlas
+        Label maps and priors.
+    generator
+        Source of all randomness, on the atlas's device.
+    """
+
+    def __init__(self, atlas: Atlas, generator: torch.Generator) -> None:
+        self.atlas = atlas
+        self.generator = generator
+
+    def batch(self, view: str, slabs: int, slices: int, size: int, voxel_size_mm: float = 1.0) -> Batch:
+        """``slabs * slices`` samples of ``size`` x ``size`` pixels, ``slices`` from each of ``slabs`` subjects."""
+        drawn = [self._slab(view, slices, size, voxel_size_mm) for _ in range(slabs)]
+        images, targets = (torch.cat(parts) for parts in zip(*drawn, strict=True))
+        return Batch(images, targets, voxel_size_mm)
+
+    def _slab(self, view: str, slices: int, size: int, voxel_size_mm: float) -> tuple[Tensor, Tensor]:
+        stride = 1 + int(self._uniform(0, 4))
+        depth = (slices - 1) * stride + 2 * CONTEXT + 1
+        subject = int(self._uniform(0, len(self.atlas.maps)))
+        grid = self._window(view, subject, (depth, size, size), voxel_size_mm)
+        labels = self._deformed_labels(subject, grid)
+        image = self._degrade(self._paint(labels), labels, grid)
+        starts = range(0, slices * stride, stride)
+        images = torch.stack([image[start : start + 2 * CONTEXT + 1] for start in starts])
+        targets = torch.stack([self.atlas.classes[view][labels[start + CONTEXT].long()] for start in starts])
+        return images / 255.0, targets
+
+    def _window(self, view: str, subject: int, shape: tuple[int, int, int], step: float) -> Grid:
+        """Where the slab lies: usually over the brain, sometimes elsewhere in the head."""
+        slice_axis, *plane_axes = (2, 0, 1) if view == "coronal" else (1, 2, 0) if view == "axial" else (0, 2, 1)
+        extents = self.atlas.extents[subject].tolist()
+        wander = 0.6 if self._uniform(0, 1) < 0.2 else 0.2
+        middle = [0.0, 0.0, 0.0]
+        middle[slice_axis] = self._uniform(-1.15, 1.15) * extents[slice_axis]
+        for axis in plane_axes:
+            middle[axis] = self._uniform(-wander, wander) * extents[axis]
+        axes = (slice_axis, *plane_axes)
+        ticks = {
+            axis: middle[axis] + step * (torch.arange(n, device=self.atlas.device) - (n - 1) / 2)
+            for axis, n in zip(axes, shape, strict=True)
+        }
+        return Grid(axes, ticks)
+
+    def _deformed_labels(self, subject: int, grid: Grid) -> Tensor:
+        """Label indices (S, H, W) of a subject after an affine and an elastic deformation, maybe mirrored."""
+        atlas = self.atlas
+        matrix = self._affine_matrix()
+        bend = self._uniform(0.5, 4.0)
+        control = int(self._uniform(5, 11))
+        inside, index = torch.ones((), dtype=torch.bool, device=atlas.device), 0
+        for axis in range(3):
+            position = grid.combine(matrix[axis]) + atlas.centers[subject, axis]
+            position = (position + bend * self._smooth_field(grid, control)).round_().long()
+            inside = inside & (position >= 0) & (position < VOLUME)
+            index = index * VOLUME + position.clamp_(0, VOLUME - 1)
+        labels = torch.where(inside, atlas.maps[subject].view(-1)[index].long(), 0)
+        return atlas.mirrored[labels] if self._mirror else labels
+
+    def _affine_matrix(self) -> list[list[float]]:
+        """Rows of a 3x3 matrix from output to label-map offsets (mm); remembers whether it mirrors."""
+        angles = [math.radians(self._normal(0, 8)) for _ in range(3)]
+        rotation = torch.eye(3)
+        for axis, angle in enumerate(angles):
+            i, j = [k for k in range(3) if k != axis]
+            turn = torch.eye(3)
+            turn[i, i] = turn[j, j] = math.cos(angle)
+            turn[i, j], turn[j, i] = -math.sin(angle), math.sin(angle)
+            rotation = rotation @ turn
+        size = self._uniform(0.88, 1.14)
+        scales = torch.diag(torch.tensor([size * self._uniform(0.94, 1.06) for _ in range(3)]))
+        shear = torch.eye(3) + 0.04 * torch.randn(3, 3, generator=self.generator, device=self.atlas.device).cpu()
+        matrix = rotation @ scales @ shear
+        self._mirror = self._uniform(0, 1) < 0.5
+        if self._mirror:
+            matrix[0] *= -1
+        rows: list[list[float]] = matrix.tolist()
+        return rows
+
+    def _paint(self, labels: Tensor) -> Tensor:
+        """Intensities (S, H, W): a mean and a deviation per label, white and fine-grained smooth texture."""
+        atlas = self.atlas
+        mean = atlas.mean + 1.2 * atlas.mean_spread * self._randn(atlas.mean.shape)
+        std = (atlas.std + atlas.std_spread * self._randn(atlas.std.shape)).abs() * self._uniform(0.2, 0.8)
+        white = self._randn(labels.shape)
+        coarse = self._randn((1, 1, *(max(2, n // 3) for n in labels.shape)))
+        smooth = F.interpolate(coarse, size=labels.shape, mode="trilinear")[0, 0]
+        share = self._uniform(0.2, 0.9)
+        texture = share * white + (1 - share) * smooth
+        return mean.clamp(min=0)[labels] + std[labels] * texture
+
+    def _degrade(self, image: Tensor, labels: Tensor, grid: Grid) -> Tensor:
+        """The painted slab as a scanner and preprocessing would have left it: 0..255, whole numbers."""
+        image = self._blur(image)
+        image = image * (self._uniform(0.05, 0.35) * self._smooth_field(grid, 4)).exp()
+        image = image * (self._uniform(70, 200) / self._white_matter_mean)
+        noise = self._uniform(0, 7)
+        image = torch.hypot(image + noise * self._randn(image.shape), noise * self._randn(image.shape))
+        image = 255 * (image / 255).clamp_(0, 1) ** math.exp(self._normal(0, 0.15))
+        return (image * self._kept(labels, grid)).round_().clamp_(0, 255)
+
+    def _blur(self, image: Tensor) -> Tensor:
+        """Partial volume: a Gaussian per axis, sometimes a thick one along a single axis."""
+        sigmas = [self._uniform(0.3, 0.8) for _ in range(3)]
+        if self._uniform(0, 1) < 0.25:
+            sigmas[int(self._uniform(0, 3))] = self._uniform(0.8, 1.5)
+        image = image[None, None]
+        taps = torch.arange(-2, 3, device=image.device)
+        for axis, sigma in enumerate(sigmas):
+            kernel = torch.exp(-(taps**2) / (2 * sigma**2))
+            shape = [1, 1, 1, 1, 1]
+            shape[2 + axis] = len(taps)
+            padding = [0, 0, 0, 0, 0, 0]
+            padding[4 - 2 * axis : 6 - 2 * axis] = [2, 2]
+            padded = F.pad(image, padding, mode="replicate")
+            image = F.conv3d(padded, (kernel / kernel.sum()).view(shape))
+        return image[0, 0]
+
+    def _kept(self, labels: Tensor, grid: Grid) -> Tensor:
+        """What is not set to zero: everything, the head, or the brain with a rim; and the field of view."""
+        choice = self._uniform(0, 1)
+        kept = torch.ones_like(labels, dtype=torch.bool)
+        if choice < 0.35:
+            rim = int(self._uniform(0, 5))
+            kept = F.max_pool3d(self.atlas.brain[labels].float()[None], 2 * rim + 1, 1, rim)[0] > 0
+        elif choice < 0.75:
+            kept = labels > 0
+        if self._uniform(0, 1) < 0.3:  # the neck lies at the inferior end, which is high along LIA's second axis
+            inferior = grid.combine([0, 1, 0])
+            kept = kept & (inferior < self._uniform(50, 110))
+        return kept
+
+    @property
+    def _white_matter_mean(self) -> float:
+        return float(self.atlas.mean[self.atlas.classes["coronal"] == 1][0])
+
+    def _smooth_field(self, grid: Grid, control: int) -> Tensor:
+        """A smooth random field (S, H, W) of about unit variance, from ``control`` points along each axis."""
+        spacing = VOLUME / (control - 1)
+        field = 1.6 * self._randn((control + 2,) * 3)
+        bases = [_spline_basis((grid.ticks[axis] + VOLUME / 2) / spacing, control + 2) for axis in range(3)]
+        order = "".join("xyz"[axis] for axis in grid.axes)
+        return torch.einsum("abc,xa,yb,zc->" + order, field, *bases)
+
+    def _randn(self, shape: tuple[int, ...]) -> Tensor:
+        return torch.randn(shape, generator=self.generator, device=self.atlas.device)
+
+    def _uniform(self, low: float, high: float) -> float:
+        return low + (high - low) * float(torch.rand((), generator=self.generator, device=self.atlas.device))
+
+    def _normal(self, mean: float, std: float) -> float:
+        return mean + std * float(self._randn(()))
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Voxel positions of a slab, as one vector per native axis.
+
+    Parameters
+    ----------
+    axes
+        Native axis (0, 1, 2) of the slab's slices, rows and columns.
+    ticks
+        Native axis to positions along it, in mm from the middle of the brain.
+    """
+
+    axes: tuple[int, ...]
+    ticks: dict[int, Tensor]
+
+    def combine(self, weights: list[float]) -> Tensor:
+        """Sum over native axes of weight times position, (S, H, W)."""
+        shapes = ((-1, 1, 1), (1, -1, 1), (1, 1, -1))
+        terms = [weights[a] * self.ticks[a].view(shape) for a, shape in zip(self.axes, shapes, strict=True)]
+        return terms[0] + terms[1] + terms[2]
+
+
+def _spline_basis(positions: Tensor, count: int) -> Tensor:
+    """Cubic B-spline weights (len(positions), count) of control points at -1, 0, 1, ..."""
+    distance = (positions[:, None] + 1 - torch.arange(count, device=positions.device)).abs()
+    near = 2 / 3 - distance**2 + distance**3 / 2
+    far = (2 - distance).clamp(min=0) ** 3 / 6
+    return torch.where(distance < 1, near, far)

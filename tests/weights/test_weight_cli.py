@@ -1,0 +1,60 @@
+"""The ``nansurfer weights`` commands."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from nansurfer.cli.weights import app
+from nansurfer.errors import DownloadError, WeightsError
+from nansurfer.weights import resolve, verify
+
+
+def run(*arguments: object) -> str:
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments], env={"COLUMNS": "200"})
+    if result.exception is not None:
+        raise result.exception
+    return result.stdout
+
+
+def test_list_shows_what_is_here(publish: Callable[..., Path], checkpoints: dict[str, Path]) -> None:
+    publish("http://127.0.0.1:9/closed")
+    assert "not downloaded" in run("list")
+    run("import", *checkpoints.values())
+    assert "not downloaded" not in run("list")
+
+
+def test_import_then_verify_path_and_download(publish: Callable[..., Path], checkpoints: dict[str, Path]) -> None:
+    folder = publish("http://127.0.0.1:9/closed")
+    assert f"axial: {folder / checkpoints['axial'].name}\n" in run("import", *checkpoints.values())
+    shown = run("verify", "official")
+    assert all(checksum in shown for checksum in verify(resolve("official")).values())
+    assert shown.count("yes") == 3
+    assert run("path", "official") == f"{folder}\n"
+    assert run("download", "--offline") == f"{folder}\n"
+
+
+def test_verify_a_folder_without_a_record(bundle: Path) -> None:
+    shown = run("verify", bundle)
+    assert "model 'vinn-compact'" in shown
+    assert "yes" not in shown
+
+
+@pytest.mark.parametrize("name", ["bundle_axial.pkl", "axial.safetensors"])
+def test_export_can_be_used_as_weights(name: str, bundle: Path, tmp_path: Path) -> None:
+    target = tmp_path / "export"
+    shown = run("export", bundle, "-o", target, "--format", "fastsurfer" if name.endswith("pkl") else "safetensors")
+    assert str(target / name) in shown.splitlines()
+    assert resolve(target).model == "vinn-compact"
+    verify(resolve(target))
+
+
+def test_errors_pass_through(publish: Callable[..., Path]) -> None:
+    publish("http://127.0.0.1:9/closed")
+    with pytest.raises(DownloadError, match="offline"):
+        run("download", "official", "--offline")
+    with pytest.raises(WeightsError, match="weights download official"):
+        run("verify", "official")
