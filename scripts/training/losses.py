@@ -7,8 +7,8 @@ import torch.nn.functional as F
 from synthesis import Atlas
 from torch import Tensor, nn
 
-BORDER_FACTOR = 3.0
-WEIGHT_RANGE = (0.3, 4.0)
+BORDER_FACTOR = 2.0
+WEIGHT_RANGE = (0.5, 3.0)
 
 
 def class_weights(atlas: Atlas, view: str) -> Tensor:
