@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
 import os
+import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 _DEFAULT_DATA_DIR = Path(__file__).resolve().parents[2] / "shared" / "data"
@@ -20,3 +23,60 @@ def data_dir() -> Path:
     if not path.is_dir():
         pytest.skip(f"no real volumes at {path} (set NANSURFER_TEST_DATA)")
     return path
+
+
+@pytest.fixture(scope="session")
+def tiny_package(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder with the package's configurations and ``tiny``, a network of two filters, and its weights.
+
+    The weights are random, each view's of another seed; they lie in ``weights``.
+    """
+    import torch
+
+    from nansurfer.models import build_model, config, load_config
+    from nansurfer.weights import save_network
+
+    folder = tmp_path_factory.mktemp("package")
+    shutil.copytree(config.config_dir(), folder / "configs")
+    vinn = (folder / "configs" / "vinn.yaml").read_text()
+    tiny = vinn.replace("name: vinn", "name: tiny").replace("filters: 71", "filters: 2")
+    (folder / "configs" / "tiny.yaml").write_text(tiny.replace("filters: 32", "filters: 2"))
+    with pytest.MonkeyPatch.context() as patch, torch.random.fork_rng():
+        patch.setattr(config, "_PACKAGE", folder)
+        for seed, view in enumerate(("axial", "coronal", "sagittal")):
+            torch.manual_seed(seed)
+            network = build_model(load_config("tiny"), view)
+            save_network(network, folder / "weights" / f"{view}.safetensors", model="tiny", view=view)
+    return folder
+
+
+@pytest.fixture
+def tiny_weights(tiny_package: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Folder of weights of a network so small that a whole segmentation takes seconds."""
+    monkeypatch.setattr("nansurfer.models.config._PACKAGE", tiny_package)
+    return tiny_package / "weights"
+
+
+@pytest.fixture(scope="session")
+def blob_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A conformed T1 whose head is a cube of 48 voxels of noise, so that few slices are computed."""
+    import nibabel as nib
+
+    data = np.zeros((256, 256, 256), np.uint8)
+    data[100:148, 90:138, 110:158] = np.random.default_rng(0).integers(80, 200, (48, 48, 48))
+    affine = np.array([[-1.0, 0, 0, 128], [0, 0, 1, -128], [0, -1, 0, 128], [0, 0, 0, 1]])
+    path = tmp_path_factory.mktemp("input") / "blob.mgz"
+    nib.MGHImage(data, affine).to_filename(path)
+    return path
+
+
+@pytest.fixture
+def instant_network(monkeypatch: pytest.MonkeyPatch) -> np.ndarray:
+    """The classes (X, Y, Z) that every segmentation of this test finds at once: a brain of 884 ml."""
+    classes = np.zeros((256, 256, 256), np.uint8)
+    classes[80:128, 80:176, 80:176] = 19  # right white matter; LIA, so right comes first
+    classes[128:176, 80:176, 80:176] = 1
+    classes[100:110, 80:176, 80:90] = 35  # caudal middle frontal, of which the network does not know the side
+    segment = importlib.import_module("nansurfer.pipeline.segment")
+    monkeypatch.setattr(segment, "aggregate_views", lambda *arguments: classes)
+    return classes

@@ -43,19 +43,24 @@ def _root(
     """The options of ``nansurfer`` itself."""
 
 
+class _InterruptionError(BaseException):
+    """Ctrl-C or SIGTERM; not a KeyboardInterrupt, of which typer would make an exit without a word."""
+
+
 def main() -> None:
     """Run the command line and exit: a NansurferError as one sentence and its exit code."""
-    signal.signal(signal.SIGTERM, _interrupt)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _interrupt)
     try:
         app()
     except NansurferError as error:
         logging.getLogger("nansurfer").debug("", exc_info=error)
         typer.echo(f"nansurfer: {error}", err=True)
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
+    except _InterruptionError:
         typer.echo("nansurfer: interrupted; nothing was written.", err=True)
         sys.exit(INTERRUPTED)
 
 
 def _interrupt(signum: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
+    raise _InterruptionError

@@ -24,7 +24,9 @@ def set_up_logging(console: Console, *, quiet: bool, verbose: bool, log_file: Pa
     """
     level = logging.WARNING if quiet else logging.DEBUG if verbose else logging.INFO
     logger = logging.getLogger("nansurfer")
-    logger.handlers.clear()
+    for handler in list(logger.handlers):
+        logger.removeHandler(handler)
+        handler.close()
     logger.setLevel(logging.DEBUG)
     logger.propagate = False
     logger.addHandler(_console_handler(console, level))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from time import monotonic
-from types import TracebackType
 
 from rich.console import Console
 from rich.progress import (
@@ -23,13 +22,15 @@ from rich.text import Text
 from nansurfer.pipeline import Progress, SegmentationResult
 from nansurfer.pipeline.outputs import LABELS, MASK, PICTURE, RECORD, STATS, VOLUMES
 
-_SHOWN = (2, 41, 3, 42, 4, 43, 17, 53, 16)
+_SHOWN = (2, 41, 4, 43, 17, 53, 16)
 
 _logger = logging.getLogger("nansurfer")
 
 
 class LoggedProgress(Progress):
     """One log line a stage and a view, for logs and pipes."""
+
+    _view_level = logging.INFO
 
     def __init__(self) -> None:
         self._view = ""
@@ -55,13 +56,17 @@ class LoggedProgress(Progress):
         self._done += slices
         if self._done == self._total:
             elapsed_s = monotonic() - self._started
-            _logger.info("%s: %d slices, %.1f slices/s", self._view, self._done, self._done / elapsed_s)
+            speed = self._done / elapsed_s
+            _logger.log(self._view_level, "%s: %d slices, %.1f slices/s", self._view, self._done, speed)
 
 
-class LiveProgress(Progress):
-    """A spinner a stage and a bar a view, on a terminal."""
+class LiveProgress(LoggedProgress):
+    """A bar a view below the log lines, on a terminal."""
+
+    _view_level = logging.DEBUG  # the bar tells
 
     def __init__(self, console: Console) -> None:
+        super().__init__()
         self._bars = Bars(
             TextColumn("{task.description}", justify="left"),
             BarColumn(),
@@ -76,21 +81,17 @@ class LiveProgress(Progress):
         self._bars.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *exc: object) -> None:
         self._bars.stop()
-
-    def stage(self, description: str) -> None:
-        """A line above the bars."""
-        self._bars.console.print(description, style="dim")
 
     def view(self, view: str, slices: int) -> None:
         """A new bar."""
+        super().view(view, slices)
         self._task = self._bars.add_task(view, total=slices)
 
     def advance(self, slices: int) -> None:
         """Move the current bar."""
+        super().advance(slices)
         if self._task is not None:
             self._bars.advance(self._task, slices)
 
@@ -120,8 +121,7 @@ def closing_table(result: SegmentationResult) -> Table:
     table.add_row("brain", f"{result.brain_volume_ml:.1f} ml")
     volumes = {s.label: s for s in result.stats}
     for label in _SHOWN:
-        if label in volumes:
-            table.add_row(volumes[label].name, f"{volumes[label].volume_mm3 / 1000:.2f} ml")
+        table.add_row(volumes[label].name, f"{volumes[label].volume_mm3 / 1000:.2f} ml")
     table.add_section()
     for stage, seconds in result.timings_s.items():
         table.add_row(stage, f"{seconds:.1f} s")

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 from rich.console import Console
 
 from nansurfer.cli.console import set_up_logging
-
-if TYPE_CHECKING:
-    pass
 
 _COMPUTING = "Computing"
 _OUTPUT = "Output"
@@ -36,7 +33,7 @@ def segment(
     weights: Annotated[str, typer.Option(help="Name of a set of weights, or a folder of them.")] = "compact",
     views: Annotated[str, typer.Option(help="Views to run, separated by commas.")] = "axial,coronal,sagittal",
     vox_size: Annotated[
-        str, typer.Option(help="Voxel size in mm (at most 1), or 'min': the image's own, at most 1.")
+        str, typer.Option(help="Voxel size in mm (0.1 to 1), or 'min': the image's own, at most 1.")
     ] = "min",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.", rich_help_panel=_COMPUTING)] = "auto",
     precision: Annotated[str, typer.Option(help="auto, float32 or bfloat16.", rich_help_panel=_COMPUTING)] = "auto",
@@ -73,11 +70,11 @@ def segment(
     set_up_logging(console, quiet=quiet, verbose=verbose, log_file=log_file)
 
     from nansurfer.cli.display import LiveProgress, LoggedProgress, closing_table
-    from nansurfer.pipeline import Segmenter, is_finished, make_options, subject_id
+    from nansurfer.pipeline import Segmenter, holds_result_of, make_options, subject_folder
 
     options = make_options(
         weights=weights,
-        views=tuple(views.split(",")),
+        views=tuple(view.strip() for view in views.split(",")),
         vox_size=vox_size if vox_size == "min" else _millimetres(vox_size),
         device=device,
         precision=precision,
@@ -87,13 +84,13 @@ def segment(
         force=force,
         fastsurfer_compat=fastsurfer_compat,
     )
-    sid = sid or subject_id(image)
-    if is_finished(output_dir / sid) and not overwrite:
-        logger.info("%s is finished already; use --overwrite to do it again.", output_dir / sid)
+    folder = subject_folder(output_dir, sid, image)
+    if not overwrite and holds_result_of(folder, image):
+        logger.info("%s is finished already; use --overwrite to do it again.", folder)
         return
     live = console.is_terminal and not quiet
     with LiveProgress(console) if live else LoggedProgress() as progress:
-        result = Segmenter(options).segment(image, output_dir, sid, overwrite=overwrite, progress=progress)
+        result = Segmenter(options).segment(image, output_dir, folder.name, overwrite=overwrite, progress=progress)
     if not quiet:
         Console().print(closing_table(result))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 
 import numpy as np
@@ -9,7 +10,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from nansurfer.engine.device import ComputeOptions, resolve_device
+from nansurfer.engine.device import ComputeOptions, is_out_of_memory, resolve_device
 from nansurfer.engine.fold import fold_batch_norms
 from nansurfer.errors import DeviceError
 from nansurfer.models import Network
@@ -20,8 +21,8 @@ _logger = logging.getLogger("nansurfer")
 class DenseEngine:
     """Runs one view's network on thick slices.
 
-    When a GPU's memory is exhausted the batch is halved, down to one slice, and then the CPU takes over; each
-    step is logged.
+    When memory is exhausted the batch is halved, down to one slice, and then the CPU takes over from a GPU;
+    each step is logged.
 
     Parameters
     ----------
@@ -35,7 +36,7 @@ class DenseEngine:
         self.device = resolve_device(options.device)
         self.batch_size = options.batch_size
         self._dtype = options.dtype
-        prepared = fold_batch_norms(network) if options.fold else network
+        prepared = fold_batch_norms(network) if options.fold else copy.deepcopy(network)
         self._network: nn.Module = prepared.to(self.device, self._dtype)
         self._network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
@@ -46,7 +47,7 @@ class DenseEngine:
         Parameters
         ----------
         slices
-            Thick slices (N, slices, H, W), 0..255, N at most the batch size.
+            Thick slices (N, slices, H, W), 0..255; any N, computed ``batch_size`` at a time.
         scale
             1 mm divided by the voxel size.
 
@@ -59,17 +60,30 @@ class DenseEngine:
         DeviceError
             Neither the GPU nor the CPU can compute a single slice.
         """
+        parts: list[Tensor] = []
+        start = 0
+        while start < len(slices):
+            batch = slices[start : start + self.batch_size]
+            logits = self._run_if_memory_suffices(batch, scale)
+            if logits is None:
+                self._retreat()
+                continue
+            parts.append(logits)
+            start += len(batch)
+        return parts[0] if len(parts) == 1 else torch.cat([part.to(self.device) for part in parts])
+
+    def _run_if_memory_suffices(self, slices: npt.NDArray[np.uint8], scale: float) -> Tensor | None:
         try:
             return self._run(slices, scale)
-        except torch.OutOfMemoryError:
-            self._retreat()
         except NotImplementedError as error:
             raise DeviceError(
                 f"PyTorch has no {self.device.type} version of an operation that the network needs ({error}); "
                 "use --device cpu."
             ) from error
-        parts = [slices[i : i + self.batch_size] for i in range(0, len(slices), self.batch_size)]
-        return torch.cat([self.logits(part, scale) for part in parts])
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+            return None
 
     def _run(self, slices: npt.NDArray[np.uint8], scale: float) -> Tensor:
         x = torch.from_numpy(slices).to(self.device).contiguous(memory_format=torch.channels_last)
@@ -78,12 +92,12 @@ class DenseEngine:
 
     def _retreat(self) -> None:
         """Smaller batches, or the CPU."""
-        if self.device.type == "cpu":
-            raise DeviceError("The memory does not suffice for a single slice; close other programs.")
         torch.cuda.empty_cache()
         if self.batch_size > 1:
             self.batch_size //= 2
-            _logger.warning("The GPU's memory is exhausted; going on with --batch-size %d.", self.batch_size)
+            _logger.warning("The memory is exhausted; going on with --batch-size %d.", self.batch_size)
+        elif self.device.type == "cpu":
+            raise DeviceError("The memory does not suffice for a single slice; close other programs.")
         else:
             self.device = torch.device("cpu")
             self._network = self._network.to(self.device)

@@ -76,6 +76,12 @@ def resolve_device(name: str) -> torch.device:
     return torch.device(name)
 
 
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether memory ran out; outside of CUDA, PyTorch tells by the message of a RuntimeError only."""
+    told = isinstance(error, RuntimeError) and ("out of memory" in str(error) or "allocate memory" in str(error))
+    return told or isinstance(error, (MemoryError, torch.OutOfMemoryError))
+
+
 def available_cpus() -> int:
     """Processors that this process may use: its affinity, and a container's quota where there is one."""
     cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -60,7 +60,7 @@ class DenseBlock(nn.Module):
         entered = self.bn0(x) if self.entry is Entry.NORMALISE else self.prelu(x)
         for index in range(3):
             features = self._normed(index, entered)
-            competitor = features if competitor is None else torch.maximum(features, competitor)
+            competitor = features if competitor is None else _maxout(features, competitor)
             entered = self.prelu(competitor)
         return self._normed(3, entered)
 
@@ -93,7 +93,7 @@ class DecoderBlock(DenseBlock):
 
     def forward(self, x: Tensor, skip: Tensor, indices: Tensor) -> Tensor:  # type: ignore[override]
         """Features (N, C, 2H, 2W) from pooled ones and the encoder's ``skip`` (N, C, 2H, 2W)."""
-        return super().forward(torch.maximum(self.unpool(x, indices), skip))
+        return super().forward(_maxout(self.unpool(x, indices), skip))
 
 
 class Classifier(nn.Module):
@@ -107,6 +107,11 @@ class Classifier(nn.Module):
         """Logits (N, classes, H, W)."""
         logits: Tensor = self.conv(x)
         return logits
+
+
+def _maxout(new: Tensor, old: Tensor) -> Tensor:
+    """The larger of both, elementwise; NaN where either is. Takes the place of ``new`` unless gradients need it."""
+    return torch.maximum(new, old, out=None if torch.is_grad_enabled() else new)
 
 
 def zoom(x: Tensor, target: tuple[int, int], scale: tuple[float, float]) -> tuple[Tensor, tuple[float, float]]:

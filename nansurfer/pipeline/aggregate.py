@@ -125,12 +125,14 @@ class _SlabSum:
         rows, columns, along = (self._slab[axis] for axis in view_axes(view))
         volume = to_view(self._volume, view)
         progress.view(view, along.stop - along.start)
-        for start in range(along.start, along.stop, model.engine.batch_size):
+        start = along.start
+        while start < along.stop:  # in steps that shrink when the engine runs out of memory
             stop = min(start + model.engine.batch_size, along.stop)
             logits = model.engine.logits(thick_slices(volume, start, stop, model.slices), scale)
             logits = logits[:, :, rows, columns].permute(0, 2, 3, 1).cpu()
             yield slice(start - along.start, stop - along.start), _to_full(logits)
             progress.advance(stop - start)
+            start = stop
 
 
 def _seen(volume: Tensor, view: View) -> Tensor:

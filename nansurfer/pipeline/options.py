@@ -7,7 +7,7 @@ from typing import Any
 
 from nansurfer.engine import ComputeOptions
 from nansurfer.errors import ConfigError
-from nansurfer.volume import VIEWS, View, VoxelSize
+from nansurfer.volume import VIEWS, View, VoxelSize, check_voxel_size
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class SegmentOptions:
     views
         Views to run; the sum of logits leaves out the others.
     vox_size
-        ``"min"``: the image's smallest voxel side, at most 1 mm; or a size in mm, at most 1.
+        ``"min"``: the image's smallest voxel side, at most 1 mm; or a size in mm, 0.1 to 1.
     fastsurfer_compat
         Conform as FastSurfer does, faults included, compute every slice, and fold nothing.
     native
@@ -41,6 +41,7 @@ class SegmentOptions:
     compute: ComputeOptions = field(default_factory=ComputeOptions)
 
     def __post_init__(self) -> None:
+        check_voxel_size(self.vox_size)
         unknown = [view for view in self.views if view not in VIEWS]
         if unknown or not self.views or len(set(self.views)) < len(self.views):
             raise ConfigError(f"views are {','.join(self.views) or 'none'}; choose from {','.join(VIEWS)}, each once.")

@@ -7,9 +7,11 @@ last: a folder that holds the record is complete.
 from __future__ import annotations
 
 import json
+import os
 import tempfile
+import zlib
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,7 @@ import numpy as np
 from nibabel.spatialimages import SpatialImage
 
 from nansurfer.errors import OutputError
-from nansurfer.files import atomic_path
+from nansurfer.files import atomic_path, sha256
 from nansurfer.labels import load_table, write_stats, write_volumes_csv
 from nansurfer.pipeline.result import SegmentationResult, measured, voxel_volume_mm3
 from nansurfer.report.mosaic import mosaic, save_mosaic
@@ -38,7 +40,28 @@ PICTURE = Path("qc/segmentation.png")
 
 def is_finished(folder: Path) -> bool:
     """Whether a subject's folder holds a complete segmentation."""
-    return (folder / RECORD).is_file()
+    with suppress(OSError):  # a folder that may not be entered, a name too long: writing will say so
+        return (folder / RECORD).is_file()
+    return False
+
+
+def holds_result_of(folder: Path, path: Path) -> bool:
+    """Whether a subject's folder holds the complete segmentation of that very file.
+
+    Raises
+    ------
+    OutputError
+        It holds the segmentation of another file, or its record cannot be read.
+    """
+    if not is_finished(folder):
+        return False
+    recorded = _read_record(folder)["input"]
+    if path.is_file() and sha256(path) != recorded["sha256"]:
+        raise OutputError(
+            f"{folder} holds the segmentation of another image, {recorded['path']}; choose another --sid, or "
+            "replace it with --overwrite."
+        )
+    return True
 
 
 @contextmanager
@@ -48,10 +71,11 @@ def staged_folder(folder: Path) -> Iterator[Path]:
     Raises
     ------
     OutputError
-        The parent folder cannot be made or written, or a file cannot be moved.
+        The folder or its parent cannot be made or written, or a file cannot be moved.
     """
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
+        _check_may_be_filled(folder)
         staging = tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent)
     except OSError as error:
         raise OutputError(
@@ -65,10 +89,20 @@ def staged_folder(folder: Path) -> Iterator[Path]:
             raise OutputError(f"The results could not be moved to {folder} ({error.strerror}).") from error
 
 
+def _check_may_be_filled(folder: Path) -> None:
+    """Better now than when the result is there."""
+    if folder.exists() and not (folder.is_dir() and os.access(folder, os.W_OK | os.X_OK)):
+        raise OutputError(f"{folder} is no folder that may be written to; choose another --output-dir or --sid.")
+
+
 def _move_into_place(staging: Path, folder: Path) -> None:
-    """Every file below ``staging`` to the same place below ``folder``, the record last."""
+    """Every file below ``staging`` to the same place below ``folder``, the record last.
+
+    What an earlier run left and this one does not write is removed: it belongs to another segmentation.
+    """
     folder.mkdir(exist_ok=True)
-    (folder / RECORD).unlink(missing_ok=True)
+    for path in (RECORD, NATIVE_LABELS):
+        (folder / path).unlink(missing_ok=True)
     files = [path.relative_to(staging) for path in staging.rglob("*") if path.is_file()]
     for path in sorted(files, key=lambda path: path == RECORD):
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
@@ -114,7 +148,7 @@ def write_record(folder: Path, record: Mapping[str, Any]) -> None:
         The file cannot be written.
     """
     with atomic_path(folder / RECORD) as path:
-        path.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+        path.write_text(json.dumps(record, indent=2, default=str) + "\n", encoding="utf-8")
 
 
 def load_result(folder: Path) -> SegmentationResult:
@@ -125,14 +159,10 @@ def load_result(folder: Path) -> SegmentationResult:
     OutputError
         A file is missing or damaged.
     """
-    try:
+    timings_s = _read_record(folder)["timings_s"]
+    with _damage_reported(folder):
         images = {path: nib.MGHImage.from_filename(folder / path) for path in (CONFORMED, LABELS, MASK, ASEG)}
         arrays = {path: np.asarray(image.dataobj) for path, image in images.items()}
-        timings_s = json.loads((folder / RECORD).read_text(encoding="utf-8"))["timings_s"]
-    except (OSError, EOFError, ValueError, KeyError, nib.filebasedimages.ImageFileError) as error:
-        raise OutputError(
-            f"{folder} looks finished but cannot be read ({error}); run again with --overwrite."
-        ) from error
     return measured(
         images[CONFORMED],
         labels=arrays[LABELS].astype(np.int16),
@@ -141,3 +171,22 @@ def load_result(folder: Path) -> SegmentationResult:
         timings_s=timings_s,
         folder=folder,
     )
+
+
+def _read_record(folder: Path) -> dict[str, Any]:
+    """The run record of a finished folder, with the entries that this program relies on."""
+    with _damage_reported(folder):
+        record: dict[str, Any] = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+        if not (isinstance(record, dict) and {"input", "timings_s"} <= set(record)):
+            raise ValueError(f"{RECORD} is no run record")
+    return record
+
+
+@contextmanager
+def _damage_reported(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, EOFError, ValueError, zlib.error, nib.filebasedimages.ImageFileError) as error:
+        raise OutputError(
+            f"{folder} looks finished but cannot be read ({error}); run again with --overwrite."
+        ) from error

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -14,23 +15,42 @@ import numpy as np
 import torch
 from nibabel.spatialimages import SpatialImage
 
-from nansurfer.engine import DenseEngine, available_cpus, resolve_device
-from nansurfer.errors import NoBrainError
+from nansurfer.engine import DenseEngine, available_cpus, is_out_of_memory, resolve_device
+from nansurfer.errors import ConfigError, DeviceError, NoBrainError
 from nansurfer.files import sha256
 from nansurfer.labels import MIN_BRAIN_VOLUME_ML
 from nansurfer.pipeline.aggregate import ViewModel, aggregate_views
 from nansurfer.pipeline.options import SegmentOptions, make_options
-from nansurfer.pipeline.outputs import is_finished, load_result, staged_folder, write_outputs, write_record
+from nansurfer.pipeline.outputs import (
+    holds_result_of,
+    load_result,
+    staged_folder,
+    write_outputs,
+    write_record,
+)
 from nansurfer.pipeline.progress import Progress
 from nansurfer.pipeline.record import Stopwatch, run_record
 from nansurfer.pipeline.result import SegmentationResult, result_from_classes
-from nansurfer.volume import View, conform, head_box, read_image, whole_box
+from nansurfer.volume import EXTENSIONS, View, conform, head_box, read_image, whole_box
 from nansurfer.weights import WeightSet, load_network, resolve
 
 NO_BRAIN_BELOW_ML = 100.0
 """Less than a third of a newborn's brain: whatever was labelled, it is no brain."""
 
 _logger = logging.getLogger("nansurfer")
+
+
+@contextmanager
+def _memory_shortage_reported() -> Iterator[None]:
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise DeviceError(
+            "The memory does not suffice for this image; close other programs, or ask for larger voxels with "
+            "--vox-size."
+        ) from error
 
 
 class Segmenter:
@@ -69,6 +89,7 @@ class Segmenter:
             if view in networks
         }
 
+    @_memory_shortage_reported()
     def segment(
         self,
         path: str | Path,
@@ -82,8 +103,8 @@ class Segmenter:
         path, progress = Path(path), progress or Progress()
         if output_dir is None:
             return self._compute(read_image(path), Stopwatch(progress), progress)
-        folder = Path(output_dir) / (sid or subject_id(path))
-        if is_finished(folder) and not overwrite:
+        folder = subject_folder(output_dir, sid, path)
+        if not overwrite and holds_result_of(folder, path):
             return load_result(folder)
         with staged_folder(folder) as staging:
             result = self._compute_and_write(path, folder.name, staging, progress)
@@ -93,12 +114,13 @@ class Segmenter:
         watch = Stopwatch(progress)
         with watch.stage("Reading"):
             image = read_image(path)
+            checksum = sha256(path)
         result = self._compute(image, watch, progress)
         with watch.stage("Writing"):
             caption = f"{sid}   brain {result.brain_volume_ml:.0f} ml   weights {self.weights.name}"
             write_outputs(staging, image, result, sid=sid, native=self.options.native, caption=caption)
             facts = {
-                "input": {"path": str(path.resolve()), "sha256": sha256(path)},
+                "input": {"path": str(path.resolve()), "sha256": checksum},
                 "weights": {
                     "name": self.weights.name,
                     "model": self.weights.model,
@@ -143,9 +165,22 @@ class Segmenter:
 def subject_id(path: str | Path) -> str:
     """A file's name without its folder and image suffixes: ``data/subj.nii.gz`` gives ``subj``."""
     name = Path(path).name
-    for suffix in (".gz", ".mgz", ".mgh", ".nii", ".img", ".hdr"):
-        name = name.removesuffix(suffix)
-    return name
+    suffix = next((suffix for suffix in EXTENSIONS if name.lower().endswith(suffix)), "")
+    return name.removesuffix(name[len(name) - len(suffix) :])
+
+
+def subject_folder(output_dir: str | Path, sid: str | None, path: str | Path) -> Path:
+    """Folder of a subject: ``output_dir/sid``; without ``sid`` it is named after its file.
+
+    Raises
+    ------
+    ConfigError
+        The name is not one of a folder inside ``output_dir``.
+    """
+    name = subject_id(path) if sid is None else sid
+    if name in ("", ".", "..") or "/" in name or not name.isprintable():
+        raise ConfigError(f"The subject's name is {name!r}; give --sid a plain name, without slashes.")
+    return Path(output_dir) / name
 
 
 def _scale(conformed: nib.MGHImage) -> float:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from nansurfer.volume.box import Box, head_box, whole_box
-from nansurfer.volume.conform import VoxelSize, conform, is_conformed
+from nansurfer.volume.conform import VoxelSize, check_voxel_size, conform, is_conformed
 from nansurfer.volume.native import to_native
-from nansurfer.volume.read import read_image
+from nansurfer.volume.read import EXTENSIONS, read_image
 from nansurfer.volume.views import VIEWS, View, from_view, thick_slices, to_view, view_axes
 from nansurfer.volume.write import label_image, save_image
 
 __all__ = [
+    "EXTENSIONS",
     "VIEWS",
     "Box",
     "View",
     "VoxelSize",
+    "check_voxel_size",
     "conform",
     "from_view",
     "head_box",

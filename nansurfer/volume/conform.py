@@ -13,6 +13,7 @@ from scipy.ndimage import affine_transform
 
 from nansurfer.errors import ConfigError
 from nansurfer.volume.intensity import robust_window, to_uint8
+from nansurfer.volume.read import MIN_VOXEL_MM
 
 VoxelSize = float | Literal["min"]
 
@@ -37,7 +38,7 @@ def conform(image: SpatialImage, vox_size: VoxelSize = "min", *, fastsurfer_comp
     image : nibabel.spatialimages.SpatialImage
         3D, of any orientation, voxel size and numeric type; `read_image` returns such images.
     vox_size : float or "min"
-        Voxel size in mm, above 0 and at most 1; ``"min"`` is the image's smallest, made 1 mm above 0.95 mm.
+        Voxel size in mm, 0.1 to 1; ``"min"`` is the image's smallest, made 1 mm above 0.95 mm.
     fastsurfer_compat : bool
         Reproduce FastSurfer in every voxel (see Notes).
 
@@ -49,7 +50,7 @@ def conform(image: SpatialImage, vox_size: VoxelSize = "min", *, fastsurfer_comp
     Raises
     ------
     ConfigError
-        ``vox_size`` is neither ``"min"`` nor in (0, 1].
+        ``vox_size`` is neither ``"min"`` nor 0.1 to 1.
 
     Notes
     -----
@@ -91,7 +92,7 @@ def is_conformed(image: SpatialImage, vox_size: VoxelSize = "min", *, fastsurfer
     Raises
     ------
     ConfigError
-        ``vox_size`` is neither ``"min"`` nor in (0, 1].
+        ``vox_size`` is neither ``"min"`` nor 0.1 to 1.
     """
     voxel_mm, size = _target_grid(image, vox_size)
     zooms = np.asarray(image.header.get_zooms()[:3], np.float64)
@@ -103,17 +104,29 @@ def is_conformed(image: SpatialImage, vox_size: VoxelSize = "min", *, fastsurfer
     )
 
 
+def check_voxel_size(vox_size: VoxelSize) -> None:
+    """Check a voxel size that was asked for, where there is no image yet.
+
+    Raises
+    ------
+    ConfigError
+        It is neither ``"min"`` nor a number of mm from 0.1 to 1.
+    """
+    is_size = isinstance(vox_size, (int, float)) and MIN_VOXEL_MM <= vox_size <= _MAX_VOXEL_MM
+    if not is_size and vox_size != "min":
+        raise ConfigError(f'Voxel size {vox_size!r} makes no sense; give "min" or a size in mm, {MIN_VOXEL_MM:g} to 1.')
+
+
 def _target_grid(image: SpatialImage, vox_size: VoxelSize) -> tuple[float, int]:
     """Voxel size (mm) and number of voxels along each side of the conformed cube."""
+    check_voxel_size(vox_size)
     zooms = np.asarray(image.header.get_zooms()[:3], np.float64)
     if vox_size == "min":
         voxel_mm = min(round(float(zooms.min()), _DECIMALS), _MAX_VOXEL_MM)
         if voxel_mm > _TO_1MM_ABOVE:
             voxel_mm = _MAX_VOXEL_MM
-    elif isinstance(vox_size, (int, float)) and 0 < vox_size <= _MAX_VOXEL_MM:
-        voxel_mm = float(vox_size)
     else:
-        raise ConfigError(f'Voxel size {vox_size!r} makes no sense; give "min" or a size in mm, at most 1.')
+        voxel_mm = float(vox_size)
     if voxel_mm == _MAX_VOXEL_MM:
         return voxel_mm, _MIN_SIZE
     field_of_view = float((zooms * image.shape[:3]).max()) / voxel_mm

@@ -28,7 +28,19 @@ SUMMARISED = ("wall_s", "cpu_s", "network_s", "peak_memory_mb")
 def run_once(image: Path, options: list[str]) -> dict[str, object]:
     """One run in a process of its own, measured from outside."""
     with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, "-m", "nansurfer", "segment", str(image), "-o", folder, "--sid", "run", "-q", *options]
+        command = [
+            sys.executable,
+            "-m",
+            "nansurfer",
+            "segment",
+            str(image),
+            "-o",
+            folder,
+            "--sid",
+            "run",
+            "-q",
+            *options,
+        ]
         started = time.perf_counter()
         process = subprocess.Popen(command)
         _, status, usage = os.wait4(process.pid, 0)

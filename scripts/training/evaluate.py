@@ -54,8 +54,10 @@ def main() -> None:
     if (truth >= CORTEX).any():
         truth = mapped_dk_to_dkt(truth)
     scores = compare(result.labels, truth)
-    rows = [(load_table().name(label) if label not in ASEG_CORTEX else f"Cortex-{label}", score)
-            for label, score in scores.items()]
+    rows = [
+        (load_table().name(label) if label not in ASEG_CORTEX else f"Cortex-{label}", score)
+        for label, score in scores.items()
+    ]
     rows += list(groups(scores, result.labels, truth).items())
     for name, score in rows:
         print(f"{name:40s} {score:.3f}")

@@ -1,0 +1,223 @@
+"""The weighted sum of the views' logits and the class that wins."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from nansurfer.labels import SAGITTAL_TO_FULL
+from nansurfer.pipeline import Progress, aggregate
+from nansurfer.pipeline.aggregate import ViewModel, aggregate_views
+from nansurfer.volume import VIEWS, View, whole_box
+
+WEIGHTS: dict[View, float] = {"coronal": 0.4, "sagittal": 0.2, "axial": 0.4}  # in FastSurfer's order
+CLASSES = {"coronal": 79, "sagittal": 51, "axial": 79}
+
+# Every voxel has its own intensity, so a voxel's logits tell where an engine saw it.
+SHAPE = (5, 6, 7)
+VOLUME = np.random.default_rng(0).permutation(np.prod(SHAPE)).reshape(SHAPE).astype(np.uint8)
+
+
+class TableEngine:
+    """Logits that a table gives for the intensity of the voxel, (256, classes)."""
+
+    def __init__(self, table: Tensor, batch_size: int = 1) -> None:
+        self.table, self.batch_size = table, batch_size
+        self.batches: list[int] = []
+
+    def logits(self, slices: np.ndarray, scale: float) -> Tensor:
+        assert slices.shape[1] == 7
+        self.batches.append(len(slices))
+        return self.table[torch.from_numpy(slices[:, 3]).long()].permute(0, 3, 1, 2)
+
+
+def random_tables(seed: int = 0) -> dict[View, Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    return {view: 20 * torch.randn(256, n, generator=generator) for view, n in CLASSES.items()}
+
+
+def constant_tables(**logits: dict[int, float]) -> dict[View, Tensor]:
+    """The same logits everywhere: those given by class, 0 for the others."""
+    tables = {view: torch.zeros(256, n) for view, n in CLASSES.items()}
+    for view, values in logits.items():
+        for class_, value in values.items():
+            tables[view][:, class_] = value
+    return tables
+
+
+def models_of(tables: dict[View, Tensor], order=WEIGHTS, **options) -> dict[View, ViewModel]:
+    return {view: ViewModel(TableEngine(tables[view], **options), WEIGHTS[view], slices=7) for view in order}
+
+
+def classes_of(tables: dict[View, Tensor], *, box=None, order=WEIGHTS, progress=None, **options) -> np.ndarray:
+    models = models_of(tables, order, **options)
+    return aggregate_views(VOLUME, models, box or whole_box(VOLUME), 1.0, progress or Progress())
+
+
+def fastsurfers_classes(tables: dict[View, Tensor], order=WEIGHTS) -> np.ndarray:
+    """The plain way: one float16 array of all voxels and classes, to which each view is added in turn."""
+    total = torch.zeros(*SHAPE, 79, dtype=torch.float16)
+    for view in order:
+        logits = tables[view][torch.from_numpy(VOLUME).long()]
+        if view == "sagittal":
+            logits = logits[..., torch.tensor(SAGITTAL_TO_FULL)]
+        total.add_(logits, alpha=WEIGHTS[view])
+    return total.argmax(dim=3).numpy()
+
+
+def only_class(classes: np.ndarray) -> int:
+    (class_,) = np.unique(classes)
+    return int(class_)
+
+
+def test_of_equal_classes_the_first_wins() -> None:
+    assert only_class(classes_of(constant_tables())) == 0
+    tied = constant_tables(coronal={30: 5.0, 60: 5.0})
+    assert only_class(classes_of(tied)) == 30
+
+
+@pytest.mark.parametrize(
+    ("logits", "expected"),
+    [
+        ({"coronal": {1: 1.0}, "sagittal": {49: 1.9}}, 1),
+        ({"coronal": {1: 1.0}, "sagittal": {49: 2.1}}, 63),
+        ({"coronal": {1: 1.0}, "axial": {2: 1.1}}, 2),
+        ({"axial": {1: 1.0}, "coronal": {2: 1.1}}, 2),
+    ],
+)
+def test_the_sagittal_view_counts_half(logits, expected) -> None:
+    assert only_class(classes_of(constant_tables(**logits))) == expected
+
+
+@pytest.mark.parametrize(("sagittal", "full"), [(0, 0), (1, 10), (5, 1), (4, 15), (50, 64)])
+def test_sagittal_classes_stand_for_full_ones(sagittal, full) -> None:
+    assert only_class(classes_of(constant_tables(sagittal={sagittal: 1.0}))) == full
+
+
+def test_the_sum_is_rounded_to_float16() -> None:
+    # 400.0 and 400.04, between multiples of 0.25: equal, so the first wins.
+    assert only_class(classes_of(constant_tables(coronal={1: 1000.0, 2: 1000.1}))) == 1
+    assert only_class(classes_of(constant_tables(coronal={1: 1000.0, 2: 1000.4}))) == 2
+
+
+def test_and_that_after_each_view() -> None:
+    # Class 10 gets 400.1, rounded to 400, and then 0.12, rounded away; in one sum it would be 400.25.
+    tables = constant_tables(coronal={1: 1000.0, 10: 1000.25}, sagittal={int(SAGITTAL_TO_FULL[10]): 0.6})
+    assert only_class(classes_of(tables)) == 1
+
+
+def test_views_are_added_in_the_order_of_the_models() -> None:
+    # Of class 10, axial takes away what coronal gives; the sagittal 0.12 survives only if it comes last.
+    tables = constant_tables(
+        coronal={1: 0.1, 10: 1000.0}, axial={10: -1000.0}, sagittal={int(SAGITTAL_TO_FULL[10]): 0.6}
+    )
+    assert only_class(classes_of(tables)) == 1
+    assert only_class(classes_of(tables, order=("coronal", "axial", "sagittal"))) == 10
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize(
+    "order",
+    [
+        ("coronal", "sagittal", "axial"),
+        ("axial", "coronal"),
+        ("coronal", "sagittal"),
+        ("sagittal",),
+        ("axial",),
+    ],
+)
+def test_same_as_one_large_sum(seed, order) -> None:
+    tables = random_tables(seed)
+    np.testing.assert_array_equal(classes_of(tables, order=order), fastsurfers_classes(tables, order))
+
+
+@pytest.mark.parametrize("share", [0.7, 0.4, 0.1, 0.01])
+def test_slabs_change_nothing(monkeypatch, share) -> None:
+    monkeypatch.setattr(aggregate, "MAX_SHARE", share)
+    tables = random_tables()
+    np.testing.assert_array_equal(classes_of(tables), fastsurfers_classes(tables))
+
+
+@pytest.mark.parametrize("batch_size", [2, 3, 100])
+def test_batches_change_nothing(batch_size) -> None:
+    tables = random_tables()
+    np.testing.assert_array_equal(classes_of(tables, batch_size=batch_size), fastsurfers_classes(tables))
+
+
+def test_no_slice_is_left_out_when_batches_shrink() -> None:
+    class Shrinking(TableEngine):
+        def logits(self, slices: np.ndarray, scale: float) -> Tensor:
+            logits = super().logits(slices, scale)
+            self.batch_size = max(1, self.batch_size // 2)
+            return logits
+
+    tables = random_tables()
+    models = {view: ViewModel(Shrinking(tables[view], 4), WEIGHTS[view], slices=7) for view in WEIGHTS}
+    classes = aggregate_views(VOLUME, models, whole_box(VOLUME), 1.0, Progress())
+    np.testing.assert_array_equal(classes, fastsurfers_classes(tables))
+    assert models["coronal"].engine.batches == [4, 2, 1]
+
+
+def test_outside_of_the_box_nothing_is_computed() -> None:
+    box = slice(1, 4), slice(2, 6), slice(3, 5)
+    tables = random_tables()
+    expected = np.zeros(SHAPE)
+    expected[box] = fastsurfers_classes(tables)[box]
+    models = models_of(tables)
+    classes = aggregate_views(VOLUME, models, box, 1.0, Progress())
+    assert classes.dtype == np.uint8
+    np.testing.assert_array_equal(classes, expected)
+    assert {view: sum(model.engine.batches) for view, model in models.items()} == {
+        "coronal": 2,
+        "sagittal": 3,
+        "axial": 4,
+    }
+
+
+def test_progress_is_told_of_every_slice(monkeypatch) -> None:
+    told: list[tuple[str, int]] = []
+
+    class Listening(Progress):
+        def view(self, view: str, slices: int) -> None:
+            told.append((view, slices))
+
+        def advance(self, slices: int) -> None:
+            told.append(("", slices))
+
+    monkeypatch.setattr(aggregate, "MAX_SHARE", 1.0)
+    classes_of(random_tables(), order=("sagittal", "axial"), batch_size=4, progress=Listening())
+    assert told == [("sagittal", 5), ("", 4), ("", 1), ("axial", 6), ("", 4), ("", 2)]
+
+
+@pytest.mark.parametrize(("depth", "parts"), [(256, 2), (141, 2), (140, 1), (1, 1)])
+def test_memory_is_bounded(depth, parts) -> None:
+    box = slice(0, 256), slice(0, 256), slice(0, depth)
+    slabs = list(aggregate._slabs(box, 256**3))
+    assert [slab[:2] for slab in slabs] == [box[:2]] * parts
+    assert [slab[2].start for slab in slabs[1:]] == [slab[2].stop for slab in slabs[:-1]]
+    assert (slabs[0][2].start, slabs[-1][2].stop) == (0, depth)
+    assert max(slab[2].stop - slab[2].start for slab in slabs) * 256**2 * 79 * 2 < 1.5e9  # bytes
+
+
+def test_the_views_axes_are_fastsurfers() -> None:
+    """Each view's network sees (H, W) of the right axes, at the right slice."""
+    seen: dict[str, np.ndarray] = {}
+
+    def recorder(view: View) -> Callable[[np.ndarray, float], Tensor]:
+        def logits(slices: np.ndarray, scale: float) -> Tensor:
+            seen.setdefault(view, slices[0, 3])
+            return torch.zeros(len(slices), CLASSES[view], *slices.shape[2:])
+
+        return logits
+
+    models = models_of(random_tables())
+    for view in VIEWS:
+        models[view].engine.logits = recorder(view)
+    aggregate_views(VOLUME, models, whole_box(VOLUME), 1.0, Progress())
+    np.testing.assert_array_equal(seen["coronal"], VOLUME[:, :, 0])
+    np.testing.assert_array_equal(seen["axial"], VOLUME[:, 0, :].T)
+    np.testing.assert_array_equal(seen["sagittal"], VOLUME[0].T)

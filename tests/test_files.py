@@ -1,0 +1,94 @@
+"""Files are written whole or not at all."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+from pathlib import Path
+
+import pytest
+
+from nansurfer.errors import OutputError
+from nansurfer.files import atomic_path, sha256
+
+
+def test_the_file_appears_at_the_end(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "folder" / "image.nii.gz"
+    with atomic_path(path) as temporary:
+        assert temporary.parent == path.parent
+        assert temporary.name.startswith(".tmp-")
+        assert temporary.name.endswith("image.nii.gz")
+        temporary.write_text("whole")
+        assert not path.exists()
+    assert [p.name for p in path.parent.iterdir()] == ["image.nii.gz"]
+    assert path.read_text() == "whole"
+
+
+def test_an_old_file_is_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    path.write_text("old")
+    with atomic_path(str(path)) as temporary:
+        temporary.write_text("new")
+        assert path.read_text() == "old"
+    assert path.read_text() == "new"
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+def test_after_an_error_the_old_file_is_there_and_no_other(tmp_path: Path, error) -> None:
+    path = tmp_path / "a"
+    path.write_text("old")
+
+    def interrupted() -> None:
+        with atomic_path(path) as temporary:
+            temporary.write_text("half")
+            raise error
+
+    with pytest.raises(error):
+        interrupted()
+    assert [p.name for p in tmp_path.iterdir()] == ["a"]
+    assert path.read_text() == "old"
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_a_full_disk_is_called_that(tmp_path: Path, number) -> None:
+    def write() -> None:
+        with atomic_path(tmp_path / "a") as temporary:
+            temporary.write_text("half")
+            raise OSError(number, os.strerror(number))
+
+    with pytest.raises(OutputError, match=r"The disk is full: .*/a could not be written"):
+        write()
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
+def test_a_device_that_is_full(tmp_path: Path) -> None:
+    def write() -> None:
+        with atomic_path(tmp_path / "a") as temporary:
+            temporary.symlink_to("/dev/full")
+            temporary.write_text("more than nothing")
+
+    with pytest.raises(OutputError, match="The disk is full"):
+        write()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_in_place_of_the_folder(tmp_path: Path) -> None:
+    (tmp_path / "out").write_text("mine")
+    with (
+        pytest.raises(OutputError, match=r"out/a could not be written .*choose a folder"),
+        atomic_path(tmp_path / "out" / "a"),
+    ):
+        pytest.fail("there is nowhere to write")
+
+
+def test_a_writer_that_wrote_nothing(tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match="No such file"), atomic_path(tmp_path / "a"):
+        pass
+
+
+@pytest.mark.parametrize("content", [b"", b"abc", b"x" * ((1 << 20) + 1)])
+def test_sha256(tmp_path: Path, content) -> None:
+    (tmp_path / "a").write_bytes(content)
+    assert sha256(tmp_path / "a") == hashlib.sha256(content).hexdigest()
