@@ -13,8 +13,6 @@ source "$(dirname "${BASH_SOURCE[0]}")/_venv.sh"
 
 set_up_venv
 install_group test
-# It asks for numpy < 2 and pandas < 2, though it works with newer ones, and these are what we test with.
-once freesurfer-stats pip_install --no-deps freesurfer-stats
 
 cd "$CHECKOUT"
 exec "$VENV/bin/python" -m pytest "$@"

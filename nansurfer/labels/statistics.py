@@ -139,7 +139,7 @@ def volume_statistics(
 
 def brain_volume_ml(labels: Labels, voxel_volume_mm3: float) -> float:
     """Volume of all labelled voxels in millilitres; FastSurfer's check of a segmentation rests on it."""
-    return np.count_nonzero(labels > 0) * voxel_volume_mm3 / 1000
+    return float(np.count_nonzero(labels > 0)) * voxel_volume_mm3 / 1000
 
 
 def brain_measures(stats: Sequence[StructureStats], mask_volume_mm3: float | None = None) -> list[Measure]:

@@ -26,8 +26,9 @@ def grey_levels(t1: npt.NDArray[np.uint8], labels: npt.NDArray[np.integer[Any]])
     if sample.size == 0:
         sample = t1[t1 > 0]
     low, high = np.percentile(sample, _WINDOW_PERCENTILES) if sample.size else (0, 255)
-    levels = (np.arange(256) - low) / max(high - low, 1) * 255
-    return levels.clip(0, 255).round().astype(np.uint8)
+    levels = (np.arange(256, dtype=np.float64) - float(low)) / max(float(high - low), 1.0) * 255
+    rounded: npt.NDArray[np.uint8] = np.clip(levels, 0, 255).round().astype(np.uint8)
+    return rounded
 
 
 def label_colors(table: LabelTable, largest_label: int) -> npt.NDArray[np.uint8]:

@@ -46,9 +46,9 @@ def head_box(volume: npt.NDArray[np.uint8], margin_voxels: int = 8) -> Box:
     if head.mean() < _MIN_HEAD_SHARE:
         return whole_box(volume)
     return (
-        _span(head.any(axis=(1, 2)), volume.shape[0], margin_voxels),
-        _span(head.any(axis=(0, 2)), volume.shape[1], margin_voxels),
-        _span(head.any(axis=(0, 1)), volume.shape[2], margin_voxels),
+        _span(np.asarray(head.any(axis=(1, 2))), volume.shape[0], margin_voxels),
+        _span(np.asarray(head.any(axis=(0, 2))), volume.shape[1], margin_voxels),
+        _span(np.asarray(head.any(axis=(0, 1))), volume.shape[2], margin_voxels),
     )
 
 

@@ -26,12 +26,12 @@ def view_axes(view: View) -> tuple[int, int, int]:
 
 def to_view(volume: npt.NDArray[Any], view: View) -> npt.NDArray[Any]:
     """A conformed volume seen in ``view``: a view (no copy) of shape (H, W, S), slices last."""
-    return volume.transpose(_NATIVE_AXES[view])
+    return np.transpose(volume, _NATIVE_AXES[view])
 
 
 def from_view(volume: npt.NDArray[Any], view: View) -> npt.NDArray[Any]:
     """The inverse of `to_view`: shape (H, W, S) back to native axes, without a copy."""
-    return volume.transpose(np.argsort(_NATIVE_AXES[view]))
+    return np.transpose(volume, np.argsort(_NATIVE_AXES[view]))
 
 
 def thick_slices(
@@ -57,4 +57,5 @@ def thick_slices(
     neighbours = np.arange(start - reach, stop + reach).clip(0, volume_in_view.shape[2] - 1)
     slab = np.ascontiguousarray(np.moveaxis(volume_in_view[:, :, neighbours], 2, 0))  # (S', H, W)
     window = np.arange(stop - start)[:, None] + np.arange(thickness)  # (stop - start, thickness)
-    return slab[window]
+    slices: npt.NDArray[np.uint8] = slab[window]
+    return slices

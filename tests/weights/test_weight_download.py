@@ -211,7 +211,7 @@ def test_import_refuses_what_is_not_published(
     with pytest.raises(WeightsError, match="is not there"):
         import_files([tmp_path / "absent_axial.pkl"])
     (tmp_path / "weights.pkl").touch()
-    with pytest.raises(WeightsError, match="is not clear; its name should hold one of coronal, sagittal, axial"):
+    with pytest.raises(WeightsError, match="is not clear; its name should hold one of axial, coronal, sagittal"):
         import_files([tmp_path / "weights.pkl"])
     assert names_in(folder) == set()
 

@@ -126,9 +126,10 @@ def test_broken_record_of_checksums(content: str, bundle: Path) -> None:
 
 
 def test_files_of_two_models_in_one_folder(bundle: Path) -> None:
-    save_network(build_model(load_config("vinn"), "axial"), bundle / "axial.safetensors", model="vinn", view="axial")
-    with pytest.raises(WeightsError, match=r"is of model 'vinn', view 'axial', but model 'vinn-compact'"):
-        load_network(resolve(bundle), "axial")
+    path = bundle / "sagittal.safetensors"
+    save_network(build_model(load_config("vinn"), "sagittal"), path, model="vinn", view="sagittal")
+    with pytest.raises(WeightsError, match=r"is of model 'vinn', view 'sagittal', but model 'vinn-compact'"):
+        load_network(resolve(bundle), "sagittal")
 
 
 def test_file_of_another_view(bundle: Path) -> None:
