@@ -30,8 +30,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     temporary = path.with_name(f".tmp-{os.getpid()}-{path.name}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.touch()
-        mode = temporary.stat().st_mode
+        mode = _usual_mode(temporary)
         yield temporary
         temporary.chmod(mode)  # some writers make files that only their owner may read
         _flush_to_disk(temporary)
@@ -50,6 +49,14 @@ def sha256(path: str | Path) -> str:
         while chunk := file.read(_CHUNK_BYTES):
             digest.update(chunk)
     return digest.hexdigest()
+
+
+def _usual_mode(path: Path) -> int:
+    """Permissions that a new file gets at ``path``, where none is."""
+    path.touch()
+    mode = path.stat().st_mode
+    path.unlink()
+    return mode
 
 
 def _flush_to_disk(path: Path) -> None:

@@ -62,6 +62,13 @@ def test_a_full_disk_is_called_that(tmp_path: Path, number) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_others_may_read_what_a_secretive_writer_wrote(tmp_path: Path) -> None:
+    (tmp_path / "usual").touch()
+    with atomic_path(tmp_path / "a") as temporary:
+        temporary.touch(mode=0o600)
+    assert (tmp_path / "a").stat().st_mode == (tmp_path / "usual").stat().st_mode
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
 def test_a_device_that_is_full(tmp_path: Path) -> None:
     def write() -> None:

@@ -46,8 +46,8 @@ class Atlas:
         Centre of the brain and half its size along each axis, float (maps, 3), in voxels.
     mirrored
         Index of each label's counterpart in the other hemisphere, (K,).
-    brain
-        Whether a label belongs to the brain, bool (K,).
+    brain, head
+        Whether a label belongs to the brain; to the head around it, fluid left out. Bool (K,).
     classes
         View to the class of each label, int64 (K,).
     mean, mean_spread, std, std_spread
@@ -59,6 +59,7 @@ class Atlas:
     extents: Tensor
     mirrored: Tensor
     brain: Tensor
+    head: Tensor
     classes: dict[str, Tensor]
     mean: Tensor
     mean_spread: Tensor
@@ -91,6 +92,7 @@ def load_atlas(folder: Path, device: torch.device) -> Atlas:
         extents=put(np.array([(high - low) / 2 for low, high in boxes])),
         mirrored=put(index[[_other_side(int(label)) for label in labels]], torch.int64),
         brain=put(brain, torch.bool),
+        head=put([int(label) in EXTRA_CEREBRAL for label in labels], torch.bool),
         classes={view: put(labels_to_classes(freesurfer, view), torch.int64) for view in VIEWS},
         mean=put(priors[0]),
         mean_spread=put(priors[1]),
@@ -242,6 +244,8 @@ class Synthesiser:
         """Intensities (S, H, W): a mean and a deviation per label, white and fine-grained smooth texture."""
         atlas = self.atlas
         mean = atlas.mean + 1.2 * atlas.mean_spread * self._randn(atlas.mean.shape)
+        # Fat and muscle differ between scanners far more than the priors say: fat often saturates.
+        mean = torch.where(atlas.head, mean * (0.5 * self._randn(mean.shape)).exp(), mean)
         std = (atlas.std + atlas.std_spread * self._randn(atlas.std.shape)).abs() * self._uniform(0.2, 0.8)
         white = self._randn(labels.shape)
         coarse = self._randn((1, 1, *(max(2, n // 3) for n in labels.shape)))
