@@ -39,11 +39,12 @@ def measure_batch_norms(network: Network, synthesiser: Synthesiser, view: str, b
 
 
 def main() -> None:
-    """Export all three views."""
+    """Export the views."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="folder with labelmaps/ and labels/")
     parser.add_argument("--runs", type=Path, required=True, help="folder with a run a view")
     parser.add_argument("--out", type=Path, required=True, help="folder for the set of weights")
+    parser.add_argument("--views", nargs="+", choices=VIEWS, default=VIEWS)
     parser.add_argument("--dtype", choices=DTYPES, default="float32", help="how floats are stored")
     parser.add_argument("--batches", type=int, default=60)
     parser.add_argument("--size", type=int, default=192)
@@ -52,7 +53,7 @@ def main() -> None:
 
     device = torch.device(args.device)
     synthesiser = Synthesiser(load_atlas(args.data, device), torch.Generator(device).manual_seed(0))
-    for view in VIEWS:
+    for view in args.views:
         state = torch.load(args.runs / view / CHECKPOINT, map_location=device, weights_only=True)
         model = state["recipe"]["model"]
         network = build_model(load_config(model), view).to(device)
