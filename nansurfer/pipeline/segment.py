@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from nibabel.spatialimages import SpatialImage
 
-from nansurfer.engine import DenseEngine, available_cpus, is_out_of_memory, resolve_device
+from nansurfer.engine import DenseEngine, available_cpus, is_out_of_memory, keep_freed_memory, resolve_device
 from nansurfer.errors import ConfigError, DeviceError, NoBrainError
 from nansurfer.files import sha256
 from nansurfer.labels import MIN_BRAIN_VOLUME_ML
@@ -80,6 +80,7 @@ class Segmenter:
         """The views' networks, in the order in which they are added."""
         torch.set_num_threads(self.threads)
         torch.set_flush_denormal(True)
+        keep_freed_memory()
         compute = replace(self.options.compute, fold=not self.options.fastsurfer_compat)
         networks = {view: load_network(self.weights, view) for view in self.options.views}
         order = next(iter(networks.values()))[0].views
