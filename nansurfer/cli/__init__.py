@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import signal
 import sys
 from types import FrameType
@@ -50,9 +49,6 @@ class _InterruptionError(BaseException):
 
 def main() -> None:
     """Run the command line and exit: a NansurferError as one sentence and its exit code."""
-    # Threads that wait for their next piece of work sleep: spinning, they take the time of whatever else runs here,
-    # and on a busy machine a run then takes many times as long. OpenMP reads this when PyTorch is imported.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _interrupt)
     try:
