@@ -1,0 +1,269 @@
+"""Convolution that skips windows with many NaN and fills the others."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial, reduce
+from typing import Literal, NamedTuple, get_args
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from nansurfer.errors import ConfigError
+from nansurfer.nn.functional.windows import (
+    Size,
+    Sizes,
+    Windows,
+    accumulation_dtype,
+    check_layout,
+    pad_argument,
+    per_axis,
+    spans,
+)
+
+Fill = Literal["mean", "blank"]
+
+_ROUNDING = 1e-12  # relative; a threshold of 0.7 is a little more than 7 of 10 in binary
+
+
+@dataclass(frozen=True)
+class ConvOptions:
+    """What NaN convolution has beyond PyTorch's; see :func:`nan_conv2d`."""
+
+    threshold: float = 1.0
+    count_include_pad: bool = False
+    fill: Fill = "mean"
+
+    def __post_init__(self) -> None:
+        if not 0 < self.threshold <= 1:
+            raise ConfigError(f"The NaN threshold is {self.threshold:g}; give a share above 0 and at most 1.")
+        if self.fill not in get_args(Fill):
+            raise ConfigError(f"The fill is {self.fill!r}; give one of {', '.join(get_args(Fill))}.")
+
+
+class WindowKinds(NamedTuple):
+    """What became of each window, bool (N, groups, *output)."""
+
+    skipped: Tensor
+    mixed: Tensor  # some NaN, yet computed
+
+
+def nan_conv2d(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: Size = 1,
+    padding: Size | str = 0,
+    dilation: Size = 1,
+    groups: int = 1,
+    *,
+    padding_mode: str = "zeros",
+    threshold: float = 1.0,
+    count_include_pad: bool = False,
+    fill: Fill = "mean",
+    blank: Tensor | None = None,
+    return_skipped: bool = False,
+) -> Tensor | tuple[Tensor, Tensor]:
+    """Convolution whose windows are NaN where the share of NaN reaches the threshold, filled where it does not.
+
+    Parameters
+    ----------
+    x
+        Input (N, C, H, W), finite or NaN.
+    weight, bias, stride, padding, dilation, groups
+        As in :func:`torch.nn.functional.conv2d`.
+    padding_mode
+        As in :class:`torch.nn.Conv2d`. All but zeros repeat the image, NaN too, and count as values of it.
+    threshold
+        Share of NaN in 0..1, more than 0, from which a window is skipped. A window is one position of one group.
+    count_include_pad
+        Whether padded zeros are values that count and enter the mean (the papers' way); then a border window never
+        reaches threshold 1. Without them a window counts what lies inside the image.
+    fill
+        What stands for the NaN of a window that is computed: the ``"mean"`` of the window's values, or ``"blank"``,
+        the layer's input for an empty image.
+    blank
+        That input, broadcastable to (C, H, W).
+    return_skipped
+        Whether to return which windows were skipped as well.
+
+    Returns
+    -------
+    output
+        (N, out channels, H', W'): PyTorch's where the windows hold no NaN, NaN in all of a group's channels where
+        they are skipped.
+    skipped
+        Only with ``return_skipped``: bool (N, groups, H', W').
+
+    Raises
+    ------
+    ConfigError
+        The threshold is outside (0, 1], the fill unknown, or the blank missing or of another size.
+
+    Notes
+    -----
+    conv(filled) = conv(x with 0 for NaN) + mean · conv(NaN mask), so nothing is unfolded. Skipping is decided on
+    integer counts. The NaN convolution of "NaN Pooling and Convolution Accelerate U-Nets" (2025), whose code averages
+    over the whole batch; here no sample sees another. ``"blank"`` and not counting the padding are ours.
+    """
+    options = ConvOptions(threshold, count_include_pad, fill)
+    output, kinds = convolve(2, x, weight, bias, stride, padding, dilation, groups, padding_mode, options, blank)
+    return (output, _skipped(output, groups, kinds)) if return_skipped else output
+
+
+def nan_conv3d(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: Size = 1,
+    padding: Size | str = 0,
+    dilation: Size = 1,
+    groups: int = 1,
+    *,
+    padding_mode: str = "zeros",
+    threshold: float = 1.0,
+    count_include_pad: bool = False,
+    fill: Fill = "mean",
+    blank: Tensor | None = None,
+    return_skipped: bool = False,
+) -> Tensor | tuple[Tensor, Tensor]:
+    """Like :func:`nan_conv2d`, for volumes (N, C, D, H, W)."""
+    options = ConvOptions(threshold, count_include_pad, fill)
+    output, kinds = convolve(3, x, weight, bias, stride, padding, dilation, groups, padding_mode, options, blank)
+    return (output, _skipped(output, groups, kinds)) if return_skipped else output
+
+
+def convolve(
+    dims: int,
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    stride: Size,
+    padding: Size | str,
+    dilation: Size,
+    groups: int,
+    padding_mode: str,
+    options: ConvOptions,
+    blank: Tensor | None,
+) -> tuple[Tensor, WindowKinds | None]:
+    """:func:`nan_conv2d` or its 3D twin, by ``dims``, with the kinds of its windows; None if ``x`` has no NaN."""
+    check_layout(x, dims)
+    kernel, dilated = tuple(weight.shape[2:]), per_axis(dilation, dims)
+    before, after = _explicit_padding(padding, kernel, dilated)
+    pad = _identity
+    if padding_mode != "zeros":
+        pad = partial(F.pad, pad=pad_argument(before, after), mode=padding_mode)
+        padding, before, after = 0, (0,) * dims, (0,) * dims
+    convolution = F.conv2d if dims == 2 else F.conv3d
+    conv = partial(convolution, stride=stride, padding=padding, dilation=dilation, groups=groups)
+    padded = pad(x)
+    missing = padded.isnan()
+    if not missing.any():
+        return conv(padded, weight, bias), None
+    windows = Windows(kernel, per_axis(stride, dims), dilated, before, after)
+    counts = _count(missing, windows, groups, options.count_include_pad)
+    skipped = _reaches(counts, options.threshold)
+    kinds = WindowKinds(skipped, (counts.missing > 0) & ~skipped)
+    if options.fill == "blank":
+        output = conv(pad(torch.where(x.isnan(), _fitting_blank(blank, x), x)), weight, bias)
+    else:
+        known = padded.masked_fill(missing, 0)
+        output = conv(known, weight, bias)
+        share = _mask_response(conv, missing, weight, groups)
+        output = _add_means(output, _means(known, counts, windows, groups), share, kinds.mixed)
+    by_group = _grouped(output, groups)
+    return by_group.masked_fill(skipped.unsqueeze(2), torch.nan).flatten(1, 2), kinds
+
+
+class _Counts(NamedTuple):
+    missing: Tensor  # NaN in each window, int32 (N, groups, *output)
+    values: Tensor  # all values of each window, NaN or not, int64, broadcastable to that
+    most: int  # values of a window that lies inside the image
+
+
+def _identity(x: Tensor) -> Tensor:
+    return x
+
+
+def _grouped(x: Tensor, groups: int) -> Tensor:
+    """(N, C, *spatial) as (N, groups, C / groups, *spatial)."""
+    return x.view(len(x), groups, -1, *x.shape[2:])
+
+
+def _explicit_padding(padding: Size | str, kernel: Sizes, dilation: Sizes) -> tuple[Sizes, Sizes]:
+    """Positions padded in front and behind, per axis."""
+    if padding == "same":
+        both = [span - 1 for span in spans(kernel, dilation)]
+        return tuple(size // 2 for size in both), tuple(size - size // 2 for size in both)
+    if isinstance(padding, str):  # "valid"; PyTorch refuses all others
+        padding = 0
+    amounts = per_axis(padding, len(kernel))
+    return amounts, amounts
+
+
+def _count(missing: Tensor, windows: Windows, groups: int, count_include_pad: bool) -> _Counts:
+    per_position = _grouped(missing, groups).sum(2, dtype=torch.int32)
+    channels = missing.shape[1] // groups
+    most = channels * math.prod(windows.kernel)
+    if count_include_pad:
+        values = torch.tensor(most, device=missing.device)
+    else:
+        image = torch.full((1, 1, *missing.shape[2:]), channels, device=missing.device)
+        values = _box_sum(image, windows)
+    return _Counts(_box_sum(per_position, windows), values, most)
+
+
+def _box_sum(x: Tensor, windows: Windows) -> Tensor:
+    # Plain additions: exact for integers, where a GPU's convolution may round to TF32.
+    return reduce(torch.add, windows.taps(x, 0))
+
+
+def _reaches(counts: _Counts, threshold: float) -> Tensor:
+    """Whether a window's share of NaN is at least ``threshold``, never where there is no NaN."""
+    sizes = torch.arange(counts.most + 1, dtype=torch.float64)  # on the CPU: not every GPU has float64
+    needed = (sizes * threshold * (1 - _ROUNDING)).ceil().clamp(min=1).int()
+    return counts.missing >= needed.to(counts.missing.device)[counts.values]
+
+
+def _fitting_blank(blank: Tensor | None, x: Tensor) -> Tensor:
+    if blank is None:
+        raise ConfigError('The fill "blank" needs the input for an empty image; run record_blank on the model first.')
+    try:
+        return blank.to(x).expand(x.shape[1:])
+    except RuntimeError as error:
+        raise ConfigError(
+            f"The blank response was recorded for an input of shape {tuple(blank.shape)}, this one's is "
+            f"{tuple(x.shape[1:])}; run record_blank at this size."
+        ) from error
+
+
+def _means(known: Tensor, counts: _Counts, windows: Windows, groups: int) -> Tensor:
+    """Mean of each window's values that are not NaN, 0 where there is none, (N, groups, *output)."""
+    sums = _grouped(known, groups).sum(2, dtype=accumulation_dtype(known))
+    return _box_sum(sums, windows) / (counts.values - counts.missing).clamp(min=1)
+
+
+def _mask_response(conv: Callable[..., Tensor], missing: Tensor, weight: Tensor, groups: int) -> Tensor:
+    """The convolution of the NaN mask, (N, out channels, *output)."""
+    by_group = _grouped(missing, groups)
+    anywhere = by_group.any(2)
+    if (by_group == anywhere.unsqueeze(2)).all():  # the same in all channels, as behind every NaN convolution
+        return conv(anywhere.to(weight.dtype), weight.sum(1, keepdim=True))
+    return conv(missing.to(weight.dtype), weight)
+
+
+def _add_means(output: Tensor, means: Tensor, share: Tensor, mixed: Tensor) -> Tensor:
+    """``output`` plus ``means`` times ``share`` in mixed windows; the others stay PyTorch's to the bit."""
+    groups = mixed.shape[1]
+    output, share = _grouped(output, groups), _grouped(share, groups)
+    corrected = output + means.to(output.dtype).unsqueeze(2) * share
+    return torch.where(mixed.unsqueeze(2), corrected, output).flatten(1, 2)
+
+
+def _skipped(output: Tensor, groups: int, kinds: WindowKinds | None) -> Tensor:
+    if kinds is not None:
+        return kinds.skipped
+    return torch.zeros((len(output), groups, *output.shape[2:]), dtype=torch.bool, device=output.device)
