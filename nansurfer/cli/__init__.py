@@ -10,6 +10,7 @@ from types import FrameType
 import typer
 
 from nansurfer.cli import weights
+from nansurfer.cli.compare import compare
 from nansurfer.cli.example import example
 from nansurfer.cli.segment import segment
 from nansurfer.errors import NansurferError
@@ -26,6 +27,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command()(segment)
+app.command()(compare)
 app.command()(example)
 app.add_typer(weights.app, name="weights")
 

@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
+from nansurfer.labels.classes import RIGHT_CORTEX_OFFSET
 from nansurfer.labels.hemispheres import LEFT_WHITE_MATTER, RIGHT_WHITE_MATTER
 from nansurfer.labels.regions import Labels, Mask, content_box, largest_component
 
@@ -50,7 +51,7 @@ def reduce_to_aseg(labels: Labels, mask: npt.NDArray[np.uint8]) -> npt.NDArray[n
     Parameters
     ----------
     labels
-        (X, Y, Z), integer: the finished segmentation. Labels from 256 to 999 do not fit.
+        (X, Y, Z), integer: the finished segmentation. Labels from 256 to 999 and from 3000 do not fit.
     mask
         (X, Y, Z): the brain mask; nonzero is brain.
 
@@ -62,12 +63,18 @@ def reduce_to_aseg(labels: Labels, mask: npt.NDArray[np.uint8]) -> npt.NDArray[n
     aseg = np.zeros(labels.shape, dtype=np.uint8)
     brain = mask != 0
     box = content_box(brain, margin=_REACH_VOXELS)
-    inside = np.where(brain[box], labels[box], 0)
-    inside[inside >= 2000] = RIGHT_CORTEX
-    inside[inside >= 1000] = LEFT_CORTEX
-    aseg[box] = inside
+    aseg[box] = merge_parcels(np.where(brain[box], labels[box], 0))
     _flip_islands(aseg[box])
     return aseg
+
+
+def merge_parcels(labels: Labels) -> Labels:
+    """A copy in which the cortical parcels (1000 to 1999, 2000 to 2999) are one label a side, 3 and 42."""
+    merged = np.array(labels)
+    thousands = merged // RIGHT_CORTEX_OFFSET
+    merged[thousands == 1] = LEFT_CORTEX
+    merged[thousands == 2] = RIGHT_CORTEX
+    return merged
 
 
 def _close(mask: Mask) -> Mask:

@@ -15,7 +15,7 @@ _BLOCK = 4
 _TOWARDS_OTSU = 0.15
 _MIN_CONTRAST = 2.0  # bright class to dark class, of their means: below, it is all noise
 _MIN_COMPONENT_SHARE = 0.05  # of the largest: keeps the parts of a head that an artefact has cut in two
-_MIN_HEAD_SHARE = 0.005  # of the volume: a small brain has 0.02 of a 256 mm cube
+MIN_HEAD_SHARE = 0.005  # of the volume: a small brain has 0.02 of a 256 mm cube
 _LEVELS = 256  # of uint8
 
 Box = tuple[slice, slice, slice]
@@ -41,9 +41,9 @@ def head_box(volume: npt.NDArray[np.uint8], margin_voxels: int = 8) -> Box:
     The head is what is brighter than air on a grid of 4x4x4 block means, less specks; a block on each side
     is added for what fills a block only in part. FastSurfer computes the whole volume.
     """
-    means = _block_means(volume)
-    head = _large_components(means > _air_level(means))
-    if head.mean() < _MIN_HEAD_SHARE:
+    means = block_means(volume)
+    head = large_components(means > air_level(means))
+    if head.mean() < MIN_HEAD_SHARE:
         return whole_box(volume)
     return (
         _span(np.asarray(head.any(axis=(1, 2))), volume.shape[0], margin_voxels),
@@ -58,7 +58,7 @@ def whole_box(volume: npt.NDArray[Any]) -> Box:
     return slice(0, x), slice(0, y), slice(0, z)
 
 
-def _block_means(volume: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
+def block_means(volume: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
     """Means over blocks of 4x4x4 voxels; blocks cut by the volume's end are averaged with zeros."""
     sums: npt.NDArray[np.unsignedinteger[Any]] = volume
     for axis, length in enumerate(volume.shape):
@@ -66,7 +66,7 @@ def _block_means(volume: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
     return sums / _BLOCK**3
 
 
-def _air_level(means: npt.NDArray[np.float64]) -> float:
+def air_level(means: npt.NDArray[np.float64]) -> float:
     """The brightest that air can be; -1, so that everything is head, when it cannot be told from the head."""
     counts, edges = np.histogram(means, bins=_LEVELS, range=(0, _LEVELS))
     values = edges[:-1] + 0.5
@@ -81,7 +81,7 @@ def _air_level(means: npt.NDArray[np.float64]) -> float:
     return float(dark[split] + _TOWARDS_OTSU * (edges[split + 1] - dark[split]))
 
 
-def _large_components(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+def large_components(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
     """The 26-connected components that are not specks beside the largest."""
     labels, _ = ndimage.label(mask, structure=np.ones((3, 3, 3)))
     sizes = np.bincount(labels.ravel())

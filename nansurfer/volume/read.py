@@ -23,6 +23,7 @@ logger = logging.getLogger("nansurfer")
 EXTENSIONS = (".mgz", ".mgh", ".nii.gz", ".nii", ".img", ".hdr")
 MIN_VOXEL_MM, MAX_VOXEL_MM = 0.1, 10.0  # from ex-vivo microscopy to a localiser: outside, the header is wrong
 MIN_AXIS_VOXELS, MAX_AXIS_VOXELS = 16, 2048
+MAX_LABEL = 2**16 - 1  # FreeSurfer's labels have five digits at most
 MAX_ABS_VALUE = 1e12  # no scanner writes more: wrong byte order or a damaged file
 _MIN_NORMALISED_VOLUME = 1e-2  # of the box that the affine's unit axes span: below, they lie in a plane
 _AFFINE_TOLERANCE_MM = 1e-3  # FastSurfer's, for header against affine and qform against sform
@@ -57,7 +58,40 @@ def read_image(path: str | Path) -> SpatialImage:
     does not say its orientation (Analyze, NIfTI without either form) is taken as nibabel takes it, with a
     warning.
     """
+    image = _read_volume(Path(path))
+    _check_intensity(Path(path), np.asanyarray(image.dataobj))
+    return image
+
+
+def read_labels(path: str | Path) -> SpatialImage:
+    """The label volume in a .mgz, .mgh, .nii, .nii.gz or .img/.hdr file, read completely and checked.
+
+    Returns
+    -------
+    nibabel.spatialimages.SpatialImage
+        Of the file's own class. ``dataobj`` is an int32 array in memory of shape (X, Y, Z), 0 to 65535; the
+        file may hold whole numbers as floats, as some of FreeSurfer's do.
+
+    Raises
+    ------
+    InputNotFoundError, InputFormatError, InputGeometryError
+        As `read_image`.
+    InputIntensityError
+        Values that are no labels: fractions, NaN, negative or above 65535.
+
+    Notes
+    -----
+    Files that say their orientation twice or not at all are treated as by `read_image`.
+    """
     path = Path(path)
+    image = _read_volume(path)
+    labels = _as_labels(path, np.asanyarray(image.dataobj))
+    checked: SpatialImage = type(image)(labels, image.affine, image.header)
+    return checked
+
+
+def _read_volume(path: Path) -> SpatialImage:
+    """The image with its data in memory and a geometry that can be used."""
     _check_readable(path)
     with _damage_reported(path):
         _check_gzip(path)
@@ -70,7 +104,6 @@ def read_image(path: str | Path) -> SpatialImage:
     _check_affine(path, affine, zooms)
     with _damage_reported(path):
         data = _plain_array(np.asanyarray(image.dataobj))
-    _check_intensity(path, data)
     checked: SpatialImage = type(image)(data, affine, image.header)
     return checked
 
@@ -207,6 +240,17 @@ def _check_intensity(path: Path, data: npt.NDArray[Any]) -> None:
         )
     if high - low <= max(_ZERO_BELOW, precision * largest):
         raise InputIntensityError(f"{path} holds the value {low:g} in every voxel; give an image of a head.")
+
+
+def _as_labels(path: Path, data: npt.NDArray[Any]) -> npt.NDArray[np.int32]:
+    is_label = (data >= 0) & (data <= MAX_LABEL)
+    if data.dtype.kind == "f":
+        is_label &= np.rint(data) == data
+    if not is_label.all():
+        raise InputIntensityError(
+            f"{path} holds the value {data[~is_label][0]:g}; give a label volume, whole numbers from 0 to {MAX_LABEL}."
+        )
+    return data.astype(np.int32, copy=False)
 
 
 def _by(values: Any) -> str:

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from nansurfer.labels import brain_mask, load_table, reduce_to_aseg
+from nansurfer.labels import brain_mask, load_table, merge_parcels, reduce_to_aseg
 
 CUBE = np.ones((3, 3, 3))
 
@@ -142,3 +142,10 @@ def test_equals_the_plain_rules_on_a_real_segmentation(data_dir: Path, margin: i
     mask = brain_mask(labels)
     np.testing.assert_array_equal(mask, reference_mask(labels))
     np.testing.assert_array_equal(reduce_to_aseg(labels, mask), reference_aseg(labels, mask))
+
+
+def test_parcels_become_one_label_a_side() -> None:
+    labels = np.array([[[0, 3, 255, 999, 1000, 1035, 1999, 2000, 2035, 3000, 42]]])
+    before = labels.copy()
+    assert merge_parcels(labels).tolist() == [[[0, 3, 255, 999, 3, 3, 3, 42, 42, 3000, 42]]]
+    assert (labels == before).all()

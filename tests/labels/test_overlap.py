@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from nansurfer.errors import InputGeometryError
-from nansurfer.labels import dice, labels_to_classes, mapped_dk_to_dkt
+from nansurfer.labels import Overlap, count_overlap, dice, labels_to_classes, mapped_dk_to_dkt
 
 A = np.array([[[0, 2, 2, 4, 0, 0]]], np.int16)
 B = np.array([[[0, 2, 4, 4, 17, 0]]], np.int16)
@@ -41,6 +41,26 @@ def test_dice_is_symmetric_and_takes_any_integer_type() -> None:
 def test_dice_of_other_shapes() -> None:
     with pytest.raises(InputGeometryError, match=r"\(1, 1, 6\) and \(1, 1, 5\)"):
         dice(A, B[..., :5])
+
+
+def test_all_counts() -> None:
+    counts = count_overlap(A, B)
+    assert counts.structures == {2: Overlap(2, 1, 1), 4: Overlap(1, 2, 1), 17: Overlap(0, 1, 0)}
+    assert counts.whole == Overlap(3, 4, 2)
+    assert counts.foreground == Overlap(3, 4, 3)
+    assert counts.voxels_changed == 2
+    assert counts.whole.dice == pytest.approx(4 / 7)
+    assert [o.voxels_in_one for o in counts.structures.values()] == [1, 1, 1]
+
+
+def test_the_whole_does_not_depend_on_the_structures_asked_for() -> None:
+    all_labels, one = count_overlap(A, B), count_overlap(A, B, labels=[17])
+    assert list(one.structures) == [17]
+    assert (one.whole, one.foreground, one.voxels_changed) == (
+        all_labels.whole,
+        all_labels.foreground,
+        all_labels.voxels_changed,
+    )
 
 
 def test_parcels_that_dkt_lacks() -> None:
