@@ -6,9 +6,13 @@ import importlib
 import os
 import shutil
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+
+if TYPE_CHECKING:
+    from nansurfer.engine import SliceCounts
 
 _DEFAULT_DATA_DIR = Path(__file__).resolve().parents[2] / "shared" / "data"
 
@@ -77,6 +81,29 @@ def instant_network(monkeypatch: pytest.MonkeyPatch) -> np.ndarray:
     classes[80:128, 80:176, 80:176] = 19  # right white matter; LIA, so right comes first
     classes[128:176, 80:176, 80:176] = 1
     classes[100:110, 80:176, 80:90] = 35  # caudal middle frontal, of which the network does not know the side
-    segment = importlib.import_module("nansurfer.pipeline.segment")
-    monkeypatch.setattr(segment, "aggregate_views", lambda *arguments: classes)
+
+    def aggregate_views(scene, models, progress, *, any_nan_is_background, on_counts):
+        for view in models if on_counts else ():
+            on_counts(view, 100, 256, _half_skipped())
+        return classes
+
+    monkeypatch.setattr(importlib.import_module("nansurfer.pipeline.segment"), "aggregate_views", aggregate_views)
     return classes
+
+
+def _half_skipped() -> SliceCounts:
+    """Of one slice, half of a layer a block was skipped."""
+    from nansurfer.engine import SliceCounts
+
+    ways = [f"{way}{level}" for way, levels in (("encode", "1234"), ("decode", "4321")) for level in levels]
+    blocks = ["inp_block", *ways[:4], "bottleneck", *ways[4:], "outp_block", "classifier"]
+    ones = np.ones(len(blocks), np.int64)
+    return SliceCounts(
+        layers=tuple(f"{block}.conv" for block in blocks),
+        macs_per_window=10 * ones,
+        windows=100 * ones,
+        skipped=50 * ones[:, None],
+        mixed=0 * ones[:, None],
+        computed=np.ones(1, bool),
+        tiles=np.full((1, 16, 16), 0.5, np.float32),
+    )

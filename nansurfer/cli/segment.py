@@ -13,6 +13,7 @@ from nansurfer.cli.console import set_up_logging
 
 _COMPUTING = "Computing"
 _OUTPUT = "Output"
+_SKIPPING = "Skipping"
 
 logger = logging.getLogger("nansurfer")
 
@@ -43,6 +44,64 @@ def segment(
     batch_size: Annotated[
         int, typer.Option(help="Slices computed at once; on a CPU, 1 is fastest.", rich_help_panel=_COMPUTING)
     ] = 1,
+    nan: Annotated[
+        str,
+        typer.Option(
+            help="What is skipped: auto, off, aggressive, conservative or background.", rich_help_panel=_SKIPPING
+        ),
+    ] = "auto",
+    threshold: Annotated[
+        float | None,
+        typer.Option(
+            help="Share of NaN in a window, 0 to 1, from which its convolution is skipped.",
+            show_default="1, or 0.5 for aggressive and conservative",
+            rich_help_panel=_SKIPPING,
+        ),
+    ] = None,
+    fill: Annotated[
+        str | None,
+        typer.Option(
+            help="What stands for NaN in other windows: the window's mean, or blank, an empty slice's values.",
+            show_default="blank, or mean for aggressive and conservative",
+            rich_help_panel=_SKIPPING,
+        ),
+    ] = None,
+    margin: Annotated[
+        int | None,
+        typer.Option(
+            help="Voxels around the head that are computed (background).",
+            show_default="by threshold",
+            rich_help_panel=_SKIPPING,
+        ),
+    ] = None,
+    max_ties: Annotated[
+        int | None,
+        typer.Option(
+            help="Equal values that a maximum may have (aggressive, conservative).",
+            show_default="1",
+            rich_help_panel=_SKIPPING,
+        ),
+    ] = None,
+    tie_tolerance: Annotated[
+        float | None,
+        typer.Option(
+            help="Relative difference of equal values (aggressive, conservative).",
+            show_default="1e-7",
+            rich_help_panel=_SKIPPING,
+        ),
+    ] = None,
+    paper_compat: Annotated[
+        bool,
+        typer.Option(
+            "--paper-compat",
+            help="Compute every slice, count padding, and let NaN in any view win, as the NaN papers do.",
+            rich_help_panel=_SKIPPING,
+        ),
+    ] = False,
+    no_report: Annotated[
+        bool,
+        typer.Option("--no-report", help="Neither count skips nor write report/.", rich_help_panel=_SKIPPING),
+    ] = False,
     native: Annotated[
         bool,
         typer.Option("--native", help="Also write the labels on the input's own grid.", rich_help_panel=_OUTPUT),
@@ -64,7 +123,7 @@ def segment(
 ) -> None:
     """Segment a T1 volume into FreeSurfer's labels.
 
-    Writes mri/, stats/, qc/segmentation.png and nansurfer.json into OUTPUT_DIR/SID.
+    Writes mri/, stats/, report/, qc/segmentation.png and nansurfer.json into OUTPUT_DIR/SID.
     """
     console = Console(stderr=True)
     set_up_logging(console, quiet=quiet, verbose=verbose, log_file=log_file)
@@ -83,6 +142,14 @@ def segment(
         native=native,
         force=force,
         fastsurfer_compat=fastsurfer_compat,
+        report=not no_report,
+        nan=nan,
+        threshold=threshold,
+        fill=fill,
+        margin=margin,
+        max_ties=max_ties,
+        tie_tolerance=tie_tolerance,
+        paper_compat=paper_compat,
     )
     folder = subject_folder(output_dir, sid, image)
     if not overwrite and holds_result_of(folder, image):

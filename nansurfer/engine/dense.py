@@ -10,12 +10,17 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from nansurfer.engine.counts import SliceCounts, counts_of, tile_grid
 from nansurfer.engine.device import ComputeOptions, is_out_of_memory, resolve_device
 from nansurfer.engine.fold import fold_batch_norms
 from nansurfer.errors import DeviceError
 from nansurfer.models import Network
+from nansurfer.nn import NaNPolicy, nanify, set_counting
 
 _logger = logging.getLogger("nansurfer")
+
+Slices = npt.NDArray[np.uint8]
+Mask = npt.NDArray[np.bool_]
 
 
 class DenseEngine:
@@ -32,6 +37,8 @@ class DenseEngine:
         Device, precision and batch size.
     """
 
+    left_dense: tuple[str, ...] = ()
+
     def __init__(self, network: Network, options: ComputeOptions) -> None:
         self.device = resolve_device(options.device)
         self.batch_size = options.batch_size
@@ -39,9 +46,11 @@ class DenseEngine:
         prepared = fold_batch_norms(network) if options.fold else copy.deepcopy(network)
         self._network: nn.Module = prepared.to(self.device, self._dtype)
         self._network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._computed = 0
+        self._layers: SliceCounts | None = None
 
     @torch.inference_mode()
-    def logits(self, slices: npt.NDArray[np.uint8], scale: float) -> Tensor:
+    def logits(self, slices: Slices, scale: float, head: Mask | None = None) -> Tensor:
         """Logits of thick slices.
 
         Parameters
@@ -50,6 +59,8 @@ class DenseEngine:
             Thick slices (N, slices, H, W), 0..255; any N, computed ``batch_size`` at a time.
         scale
             1 mm divided by the voxel size.
+        head
+            Where something may be skipped: nothing here.
 
         Returns
         -------
@@ -63,18 +74,33 @@ class DenseEngine:
         parts: list[Tensor] = []
         start = 0
         while start < len(slices):
-            batch = slices[start : start + self.batch_size]
-            logits = self._run_if_memory_suffices(batch, scale)
+            batch = slice(start, start + self.batch_size)
+            logits = self._run_if_memory_suffices(slices[batch], scale, None if head is None else head[batch])
             if logits is None:
                 self._retreat()
                 continue
             parts.append(logits)
-            start += len(batch)
+            start += len(logits)
         return parts[0] if len(parts) == 1 else torch.cat([part.to(self.device) for part in parts])
 
-    def _run_if_memory_suffices(self, slices: npt.NDArray[np.uint8], scale: float) -> Tensor | None:
+    def take_counts(self) -> SliceCounts:
+        """What was skipped of the slices computed since the last call: nothing here."""
+        if self._layers is None:
+            self._layers = self._count_one_slice()
+        computed, self._computed = self._computed, 0
+        return self._layers.repeated(computed)
+
+    @torch.inference_mode()
+    def _count_one_slice(self) -> SliceCounts:
+        network = nanify(self._network, NaNPolicy("off"))
+        slices, scale = self._example
+        set_counting(network, True, grid=tile_grid(slices))
+        network(self._to_input(slices), (scale, scale))
+        return counts_of(network)
+
+    def _run_if_memory_suffices(self, slices: Slices, scale: float, head: Mask | None) -> Tensor | None:
         try:
-            return self._run(slices, scale)
+            return self._run(slices, scale, head)
         except NotImplementedError as error:
             raise DeviceError(
                 f"PyTorch has no {self.device.type} version of an operation that the network needs ({error}); "
@@ -85,10 +111,15 @@ class DenseEngine:
                 raise
             return None
 
-    def _run(self, slices: npt.NDArray[np.uint8], scale: float) -> Tensor:
-        x = torch.from_numpy(slices).to(self.device).contiguous(memory_format=torch.channels_last)
-        logits: Tensor = self._network((x.float() / 255.0).to(self._dtype), (scale, scale))
+    def _run(self, slices: Slices, scale: float, head: Mask | None) -> Tensor:
+        logits: Tensor = self._network(self._to_input(slices), (scale, scale))
+        self._example = slices[:1], scale
+        self._computed += len(slices)
         return logits.float()
+
+    def _to_input(self, slices: Slices) -> Tensor:
+        x = torch.from_numpy(slices).to(self.device).contiguous(memory_format=torch.channels_last)
+        return (x.float() / 255.0).to(self._dtype)
 
     def _retreat(self) -> None:
         """Smaller batches, or the CPU."""

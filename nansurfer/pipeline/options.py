@@ -7,6 +7,7 @@ from typing import Any
 
 from nansurfer.engine import ComputeOptions
 from nansurfer.errors import ConfigError
+from nansurfer.pipeline.skipping import SkipOptions
 from nansurfer.volume import VIEWS, View, VoxelSize, check_voxel_size
 
 
@@ -23,11 +24,16 @@ class SegmentOptions:
     vox_size
         ``"min"``: the image's smallest voxel side, at most 1 mm; or a size in mm, 0.1 to 1.
     fastsurfer_compat
-        Conform as FastSurfer does, faults included, compute every slice, and fold nothing.
+        Conform as FastSurfer does, faults included, compute every slice, fold nothing and, unless told to, skip
+        nothing.
     native
         Also write the labels on the input's own grid.
     force
         Keep a result in which no brain was found.
+    report
+        Count what is skipped and write ``report/``.
+    skip
+        What need not be computed.
     compute
         Device, precision, threads and batch size.
     """
@@ -38,6 +44,8 @@ class SegmentOptions:
     fastsurfer_compat: bool = False
     native: bool = False
     force: bool = False
+    report: bool = True
+    skip: SkipOptions = field(default_factory=SkipOptions)
     compute: ComputeOptions = field(default_factory=ComputeOptions)
 
     def __post_init__(self) -> None:
@@ -45,19 +53,25 @@ class SegmentOptions:
         unknown = [view for view in self.views if view not in VIEWS]
         if unknown or not self.views or len(set(self.views)) < len(self.views):
             raise ConfigError(f"views are {','.join(self.views) or 'none'}; choose from {','.join(VIEWS)}, each once.")
+        if self.fastsurfer_compat and self.skip.nan == "auto":
+            object.__setattr__(self, "skip", SkipOptions(nan="off"))
 
 
 def make_options(**choices: Any) -> SegmentOptions:
-    """Options from keywords, which may be fields of :class:`SegmentOptions` or :class:`ComputeOptions`.
+    """Options from keywords: fields of :class:`SegmentOptions`, :class:`SkipOptions` or :class:`ComputeOptions`.
 
     Raises
     ------
     ConfigError
         An unknown keyword, or a value that makes no sense.
     """
-    compute_keys = {field.name for field in fields(ComputeOptions)}
-    known = compute_keys | {field.name for field in fields(SegmentOptions)}
+    parts: dict[str, type] = {"skip": SkipOptions, "compute": ComputeOptions}
+    homes = {field.name: name for name, part in parts.items() for field in fields(part)}
+    known = {*homes, *(field.name for field in fields(SegmentOptions))}
     if unknown := set(choices) - known:
         raise ConfigError(f"Unknown options: {', '.join(sorted(unknown))}; known are {', '.join(sorted(known))}.")
-    compute = {key: choices.pop(key) for key in compute_keys & set(choices)}
-    return SegmentOptions(**choices, compute=ComputeOptions(**compute)) if compute else SegmentOptions(**choices)
+    for name, part in parts.items():
+        own = {key: choices.pop(key) for key in list(choices) if homes.get(key) == name}
+        if own:
+            choices[name] = part(**own)
+    return SegmentOptions(**choices)

@@ -23,7 +23,7 @@ from nansurfer.errors import OutputError
 from nansurfer.files import atomic_path, sha256
 from nansurfer.labels import load_table, write_stats, write_volumes_csv
 from nansurfer.pipeline.result import SegmentationResult, measured, voxel_volume_mm3
-from nansurfer.report.mosaic import mosaic, save_mosaic
+from nansurfer.report import SKIP_REPORT_FILES, mosaic, save_mosaic
 from nansurfer.volume import label_image, save_image, to_native
 
 RECORD = Path("nansurfer.json")
@@ -36,6 +36,7 @@ NATIVE_LABELS = Path("mri/aparc.DKTatlas+aseg.deep.native.nii.gz")
 STATS = Path("stats/aseg+DKT.stats")
 VOLUMES = Path("stats/volumes.csv")
 PICTURE = Path("qc/segmentation.png")
+REPORT = Path("report")
 
 
 def is_finished(folder: Path) -> bool:
@@ -101,7 +102,7 @@ def _move_into_place(staging: Path, folder: Path) -> None:
     What an earlier run left and this one does not write is removed: it belongs to another segmentation.
     """
     folder.mkdir(exist_ok=True)
-    for path in (RECORD, NATIVE_LABELS):
+    for path in (RECORD, NATIVE_LABELS, *(REPORT / name for name in SKIP_REPORT_FILES)):
         (folder / path).unlink(missing_ok=True)
     files = [path.relative_to(staging) for path in staging.rglob("*") if path.is_file()]
     for path in sorted(files, key=lambda path: path == RECORD):

@@ -44,8 +44,7 @@ def run_record(
     return {
         "record_version": RECORD_VERSION,
         "finished": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "versions": {"nansurfer": __version__, "python": platform.python_version()}
-        | {package: version(package) for package in _PACKAGES},
+        "versions": package_versions(),
         "options": dataclasses.asdict(options),
         "machine": {"system": platform.platform(), "device": device, "threads": threads},
         **facts,
@@ -53,6 +52,12 @@ def run_record(
         "elapsed_s": round(sum(timings_s.values()), 3),
         "peak_memory_mb": peak_memory_mb(),
     }
+
+
+def package_versions() -> dict[str, str]:
+    """Versions of nansurfer, Python and the packages that decide about results."""
+    own = {"nansurfer": __version__, "python": platform.python_version()}
+    return own | {package: version(package) for package in _PACKAGES}
 
 
 def peak_memory_mb() -> int:

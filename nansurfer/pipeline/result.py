@@ -19,6 +19,7 @@ from nansurfer.labels import (
     split_cortex,
     volume_statistics,
 )
+from nansurfer.report import ViewSkips
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,10 @@ class SegmentationResult:
         Stage of the run to its duration in seconds.
     folder
         The subject's folder; None when nothing was written.
+    skips
+        What each view did not compute; empty without the report, and for a result read from disk.
+    counting_s
+        Seconds spent on counting that.
     """
 
     conformed: nib.MGHImage
@@ -53,6 +58,8 @@ class SegmentationResult:
     brain_volume_ml: float
     timings_s: Mapping[str, float]
     folder: Path | None
+    skips: tuple[ViewSkips, ...] = ()
+    counting_s: float = 0.0
 
 
 def result_from_classes(conformed: nib.MGHImage, classes: npt.NDArray[np.uint8]) -> SegmentationResult:

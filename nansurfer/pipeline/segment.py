@@ -15,13 +15,22 @@ import numpy as np
 import torch
 from nibabel.spatialimages import SpatialImage
 
-from nansurfer.engine import DenseEngine, available_cpus, is_out_of_memory, keep_freed_memory, resolve_device
+from nansurfer.engine import (
+    DenseEngine,
+    ReferenceEngine,
+    available_cpus,
+    is_out_of_memory,
+    keep_freed_memory,
+    resolve_device,
+)
 from nansurfer.errors import ConfigError, DeviceError, NoBrainError
 from nansurfer.files import sha256
 from nansurfer.labels import MIN_BRAIN_VOLUME_ML
-from nansurfer.pipeline.aggregate import ViewModel, aggregate_views
+from nansurfer.models import Network
+from nansurfer.pipeline.aggregate import Scene, ViewModel, aggregate_views
 from nansurfer.pipeline.options import SegmentOptions, make_options
 from nansurfer.pipeline.outputs import (
+    REPORT,
     holds_result_of,
     load_result,
     staged_folder,
@@ -29,9 +38,11 @@ from nansurfer.pipeline.outputs import (
     write_record,
 )
 from nansurfer.pipeline.progress import Progress
-from nansurfer.pipeline.record import Stopwatch, run_record
+from nansurfer.pipeline.record import Stopwatch, package_versions, run_record
 from nansurfer.pipeline.result import SegmentationResult, result_from_classes
-from nansurfer.volume import EXTENSIONS, View, conform, head_box, read_image, whole_box
+from nansurfer.pipeline.skipping import SkipLog
+from nansurfer.report import SkipReport, write_skip_report
+from nansurfer.volume import EXTENSIONS, View, conform, head_box, head_mask, read_image, whole_box
 from nansurfer.weights import WeightSet, load_network, resolve
 
 NO_BRAIN_BELOW_ML = 100.0
@@ -81,14 +92,20 @@ class Segmenter:
         torch.set_num_threads(self.threads)
         torch.set_flush_denormal(True)
         keep_freed_memory()
-        compute = replace(self.options.compute, fold=not self.options.fastsurfer_compat)
         networks = {view: load_network(self.weights, view) for view in self.options.views}
         order = next(iter(networks.values()))[0].views
         return {
-            view: ViewModel.of(DenseEngine(networks[view][1], compute), networks[view][0], view)
+            view: ViewModel.of(self._engine(networks[view][1]), networks[view][0], view)
             for view in order
             if view in networks
         }
+
+    def _engine(self, network: Network) -> DenseEngine:
+        compute = replace(self.options.compute, fold=not self.options.fastsurfer_compat)
+        policy = self.options.skip.policy()
+        if policy.mode == "off":
+            return DenseEngine(network, compute)
+        return ReferenceEngine(network, compute, policy, counting=self.options.report)
 
     @_memory_shortage_reported()
     def segment(
@@ -120,6 +137,8 @@ class Segmenter:
         with watch.stage("Writing"):
             caption = f"{sid}   brain {result.brain_volume_ml:.0f} ml   weights {self.weights.name}"
             write_outputs(staging, image, result, sid=sid, native=self.options.native, caption=caption)
+            if self.options.report:
+                write_skip_report(staging / REPORT, self._skip_report(sid, result), result.conformed, result.labels)
             facts = {
                 "input": {"path": str(path.resolve()), "sha256": checksum},
                 "weights": {
@@ -134,19 +153,53 @@ class Segmenter:
         return replace(result, timings_s=watch.timings_s)
 
     def _compute(self, image: SpatialImage, watch: Stopwatch, progress: Progress) -> SegmentationResult:
-        compat = self.options.fastsurfer_compat
         with watch.stage("Conforming"):
-            conformed = conform(image, self.options.vox_size, fastsurfer_compat=compat)
-            volume = np.asanyarray(conformed.dataobj)
-            box = whole_box(volume) if compat else head_box(volume)
+            conformed = conform(image, self.options.vox_size, fastsurfer_compat=self.options.fastsurfer_compat)
+        with watch.stage("Finding the head"):
+            scene = self._scene(conformed)
         with watch.stage("Loading weights"):
             models = self.models
+        log = SkipLog()
         with watch.stage("Running the network"):
-            classes = aggregate_views(volume, models, box, _scale(conformed), progress)
+            classes = aggregate_views(
+                scene,
+                models,
+                progress,
+                any_nan_is_background=self.options.skip.paper_compat,
+                on_counts=log.add if self.options.report else None,
+            )
         with watch.stage("Labelling"):
             result = result_from_classes(conformed, classes)
         self._check_brain(result)
-        return replace(result, timings_s=watch.timings_s)
+        return replace(result, timings_s=watch.timings_s, skips=log.views, counting_s=log.counting_s)
+
+    def _skip_report(self, sid: str, result: SegmentationResult) -> SkipReport:
+        counted = [array for view in result.skips for array in (view.skipped, view.mixed, view.tiles)]
+        return SkipReport(
+            sid=sid,
+            versions=package_versions(),
+            options=self.options.skip.chosen() | {"weights": self.weights.name},
+            views=result.skips,
+            timings_s=result.timings_s,
+            bookkeeping={
+                "counting_s": round(result.counting_s, 3),
+                "memory_mb": round(sum(array.nbytes for array in counted) / 1e6, 3),
+            },
+            left_dense=next(iter(self.models.values())).engine.left_dense,
+        )
+
+    def _scene(self, conformed: nib.MGHImage) -> Scene:
+        """What of a conformed T1 is to be computed."""
+        volume = np.asanyarray(conformed.dataobj)
+        skip = self.options.skip
+        everything = self.options.fastsurfer_compat or skip.paper_compat
+        return Scene(
+            volume=volume,
+            box=whole_box(volume) if everything else head_box(volume),
+            scale=_scale(conformed),
+            head=head_mask(volume) if skip.marks_background else None,
+            margin=skip.chosen()["margin"] or 0,
+        )
 
     def _check_brain(self, result: SegmentationResult) -> None:
         volume = result.brain_volume_ml

@@ -3,5 +3,7 @@
 from __future__ import annotations
 
 from nansurfer.report.mosaic import mosaic, save_mosaic
+from nansurfer.report.skip_files import SKIP_REPORT_FILES, write_skip_report
+from nansurfer.report.skips import SkipReport, ViewSkips
 
-__all__ = ["mosaic", "save_mosaic"]
+__all__ = ["SKIP_REPORT_FILES", "SkipReport", "ViewSkips", "mosaic", "save_mosaic", "write_skip_report"]

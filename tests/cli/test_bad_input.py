@@ -212,11 +212,11 @@ def test_forms_that_disagree_are_a_warning(segment, instant_network, tmp_path: P
 def test_the_networks_memory_runs_out(segment, blob_path: Path, tmp_path: Path, monkeypatch) -> None:
     """Batches shrink, then a single slice does not fit either."""
 
-    def exhaust(self, slices, scale) -> None:
+    def exhaust(self, slices, scale, head) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory.")
 
     monkeypatch.setattr("nansurfer.engine.dense.DenseEngine._run", exhaust)
-    done = segment(blob_path, "--batch-size", "2", "--device", "cpu")
+    done = segment(blob_path, "--nan", "off", "--batch-size", "2", "--device", "cpu")
     assert "WARNING The memory is exhausted; going on with --batch-size 1." in done.err
     assert_refused(done, 11, "The memory does not suffice for a single slice", tmp_path / "out")
 

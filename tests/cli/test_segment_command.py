@@ -31,6 +31,7 @@ def test_a_run_tells_its_stages_and_ends_with_a_table(segment, tmp_path: Path) -
     assert [line.split(" INFO ")[1] for line in lines] == [
         "Reading",
         "Conforming",
+        "Finding the head",
         "Loading weights",
         "Running the network",
         "Labelling",

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from nansurfer.labels import SAGITTAL_TO_FULL
 from nansurfer.pipeline import Progress, aggregate
-from nansurfer.pipeline.aggregate import ViewModel, aggregate_views
+from nansurfer.pipeline.aggregate import Scene, ViewModel, aggregate_views
 from nansurfer.volume import VIEWS, View, whole_box
 
 WEIGHTS: dict[View, float] = {"coronal": 0.4, "sagittal": 0.2, "axial": 0.4}  # in FastSurfer's order
@@ -29,7 +29,7 @@ class TableEngine:
         self.table, self.batch_size = table, batch_size
         self.batches: list[int] = []
 
-    def logits(self, slices: np.ndarray, scale: float) -> Tensor:
+    def logits(self, slices: np.ndarray, scale: float, head: np.ndarray | None = None) -> Tensor:
         assert slices.shape[1] == 7
         self.batches.append(len(slices))
         return self.table[torch.from_numpy(slices[:, 3]).long()].permute(0, 3, 1, 2)
@@ -55,7 +55,7 @@ def models_of(tables: dict[View, Tensor], order=WEIGHTS, **options) -> dict[View
 
 def classes_of(tables: dict[View, Tensor], *, box=None, order=WEIGHTS, progress=None, **options) -> np.ndarray:
     models = models_of(tables, order, **options)
-    return aggregate_views(VOLUME, models, box or whole_box(VOLUME), 1.0, progress or Progress())
+    return aggregate_views(Scene(VOLUME, box or whole_box(VOLUME)), models, progress or Progress())
 
 
 def fastsurfers_classes(tables: dict[View, Tensor], order=WEIGHTS) -> np.ndarray:
@@ -150,14 +150,14 @@ def test_batches_change_nothing(batch_size) -> None:
 
 def test_no_slice_is_left_out_when_batches_shrink() -> None:
     class Shrinking(TableEngine):
-        def logits(self, slices: np.ndarray, scale: float) -> Tensor:
+        def logits(self, slices: np.ndarray, scale: float, head: np.ndarray | None = None) -> Tensor:
             logits = super().logits(slices, scale)
             self.batch_size = max(1, self.batch_size // 2)
             return logits
 
     tables = random_tables()
     models = {view: ViewModel(Shrinking(tables[view], 4), WEIGHTS[view], slices=7) for view in WEIGHTS}
-    classes = aggregate_views(VOLUME, models, whole_box(VOLUME), 1.0, Progress())
+    classes = aggregate_views(Scene(VOLUME, whole_box(VOLUME)), models, Progress())
     np.testing.assert_array_equal(classes, fastsurfers_classes(tables))
     assert models["coronal"].engine.batches == [4, 2, 1]
 
@@ -168,7 +168,7 @@ def test_outside_of_the_box_nothing_is_computed() -> None:
     expected = np.zeros(SHAPE)
     expected[box] = fastsurfers_classes(tables)[box]
     models = models_of(tables)
-    classes = aggregate_views(VOLUME, models, box, 1.0, Progress())
+    classes = aggregate_views(Scene(VOLUME, box), models, Progress())
     assert classes.dtype == np.uint8
     np.testing.assert_array_equal(classes, expected)
     assert {view: sum(model.engine.batches) for view, model in models.items()} == {
@@ -207,8 +207,8 @@ def test_the_views_axes_are_fastsurfers() -> None:
     """Each view's network sees (H, W) of the right axes, at the right slice."""
     seen: dict[str, np.ndarray] = {}
 
-    def recorder(view: View) -> Callable[[np.ndarray, float], Tensor]:
-        def logits(slices: np.ndarray, scale: float) -> Tensor:
+    def recorder(view: View) -> Callable[[np.ndarray, float, None], Tensor]:
+        def logits(slices: np.ndarray, scale: float, head: None) -> Tensor:
             seen.setdefault(view, slices[0, 3])
             return torch.zeros(len(slices), CLASSES[view], *slices.shape[2:])
 
@@ -217,7 +217,77 @@ def test_the_views_axes_are_fastsurfers() -> None:
     models = models_of(random_tables())
     for view in VIEWS:
         models[view].engine.logits = recorder(view)
-    aggregate_views(VOLUME, models, whole_box(VOLUME), 1.0, Progress())
+    aggregate_views(Scene(VOLUME, whole_box(VOLUME)), models, Progress())
     np.testing.assert_array_equal(seen["coronal"], VOLUME[:, :, 0])
     np.testing.assert_array_equal(seen["axial"], VOLUME[:, 0, :].T)
     np.testing.assert_array_equal(seen["sagittal"], VOLUME[0].T)
+
+
+def with_nan(tables: dict[View, Tensor], view: View, intensity: int) -> dict[View, Tensor]:
+    """The tables with one view that gives NaN for the voxel of that intensity."""
+    changed = {name: table.clone() for name, table in tables.items()}
+    changed[view][intensity] = torch.nan
+    return changed
+
+
+@pytest.mark.parametrize("view", VIEWS)
+@pytest.mark.parametrize("order", [tuple(WEIGHTS), ("axial", "sagittal", "coronal")])
+def test_a_view_with_nan_abstains(view, order) -> None:
+    tables = random_tables()
+    intensity = int(VOLUME[2, 3, 4])
+    without = fastsurfers_classes(tables, [name for name in order if name != view])
+    expected = fastsurfers_classes(tables, order)
+    expected[2, 3, 4] = without[2, 3, 4]
+    np.testing.assert_array_equal(classes_of(with_nan(tables, view, intensity), order=order), expected)
+
+
+def test_where_all_abstain_is_background() -> None:
+    tables = constant_tables(coronal={5: 1.0})
+    for view in VIEWS:
+        tables = with_nan(tables, view, int(VOLUME[2, 3, 4]))
+    classes = classes_of(tables)
+    assert classes[2, 3, 4] == 0
+    assert np.count_nonzero(classes == 5) == VOLUME.size - 1
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_in_the_papers_one_nan_makes_background(view) -> None:
+    tables = with_nan(constant_tables(coronal={5: 1.0}), view, int(VOLUME[2, 3, 4]))
+    scene = Scene(VOLUME, whole_box(VOLUME))
+    classes = aggregate_views(scene, models_of(tables), Progress(), any_nan_is_background=True)
+    assert classes[2, 3, 4] == 0
+    assert np.count_nonzero(classes == 5) == VOLUME.size - 1
+
+
+def test_slices_without_head_are_not_computed() -> None:
+    head = np.zeros(SHAPE, bool)
+    head[0, 0, 0] = True  # three slices on either side see it
+    seen: list[np.ndarray] = []
+
+    class Listening(TableEngine):
+        def logits(self, slices: np.ndarray, scale: float, head: np.ndarray | None = None) -> Tensor:
+            assert head is not None
+            seen.append(head)
+            return super().logits(slices, scale)
+
+    engine = Listening(constant_tables(coronal={5: 1.0})["coronal"])
+    classes = aggregate_views(
+        Scene(VOLUME, whole_box(VOLUME), head=head, margin=1), {"coronal": ViewModel(engine, 0.4, 7)}, Progress()
+    )
+    assert len(engine.batches) == 4
+    assert all(mask.shape == (1, *SHAPE[:2]) and mask[0, :2, :2].all() and mask.sum() == 4 for mask in seen)
+    np.testing.assert_array_equal(np.unique(classes[:, :, :4]), 5)
+    np.testing.assert_array_equal(np.unique(classes[:, :, 4:]), 0)
+
+
+def test_skips_are_told_with_their_place() -> None:
+    told: list[tuple[str, int, int, str]] = []
+
+    class Counting(TableEngine):
+        def take_counts(self) -> str:
+            return f"counts {len(self.batches)}"
+
+    models = {"axial": ViewModel(Counting(random_tables()["axial"], 4), 0.4, slices=7)}
+    box = slice(0, 5), slice(1, 6), slice(0, 3)
+    aggregate_views(Scene(VOLUME, box), models, Progress(), on_counts=lambda *facts: told.append(facts))
+    assert told == [("axial", 1, 6, "counts 1"), ("axial", 5, 6, "counts 2")]

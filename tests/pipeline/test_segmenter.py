@@ -14,6 +14,7 @@ import pytest
 import torch
 
 import nansurfer
+from nansurfer.engine import DenseEngine
 from nansurfer.errors import ConfigError, DeviceError, NoBrainError, OutputError, WeightsError
 from nansurfer.files import sha256
 from nansurfer.pipeline import Progress, Segmenter, make_options
@@ -29,6 +30,9 @@ FILES = {
     "stats/aseg+DKT.stats",
     "stats/volumes.csv",
     "qc/segmentation.png",
+    "report/skip_report.json",
+    "report/skip_report.csv",
+    "report/skip_report.html",
     "nansurfer.json",
 }
 NATIVE = "mri/aparc.DKTatlas+aseg.deep.native.nii.gz"
@@ -146,6 +150,7 @@ class TestOutputs:
         assert list(record["timings_s"]) == [
             "Reading",
             "Conforming",
+            "Finding the head",
             "Loading weights",
             "Running the network",
             "Labelling",
@@ -242,7 +247,7 @@ class TestSegmenter:
                 stages.append(description)
 
         segmenter.segment(blob_path, progress=Listening())
-        assert stages == ["Conforming", "Loading weights", "Running the network", "Labelling"]
+        assert stages == ["Conforming", "Finding the head", "Loading weights", "Running the network", "Labelling"]
 
     def test_the_networks_are_loaded_once(
         self, segmenter: Segmenter, instant_network, blob_path: Path, monkeypatch
@@ -257,16 +262,18 @@ class TestSegmenter:
         class SeenError(Exception):
             pass
 
-        def look(volume, models, box, scale, progress):
-            raise SeenError(box, scale, models["axial"].engine)
+        def look(scene, models, progress, **options):
+            raise SeenError(scene, models["axial"].engine)
 
         monkeypatch.setattr(segment_module, "aggregate_views", look)
         options = make_options(weights=str(tiny_weights), fastsurfer_compat=True)
         with pytest.raises(SeenError) as seen:
             Segmenter(options).segment(blob_path)
-        box, scale, engine = seen.value.args
-        assert box == (slice(0, 256),) * 3
-        assert scale == 1.0
+        scene, engine = seen.value.args
+        assert scene.box == (slice(0, 256),) * 3
+        assert scene.scale == 1.0
+        assert scene.head is None
+        assert type(engine) is DenseEngine
         assert "inp_block.gn1.weight" in engine._network.state_dict()
 
     def test_threads(self, tiny_weights: Path) -> None:
@@ -323,7 +330,7 @@ class TestErrors:
         "error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to")]
     )
     def test_too_little_memory(self, segmenter: Segmenter, blob_path: Path, monkeypatch, error) -> None:
-        def exhaust(*arguments):
+        def exhaust(*arguments, **options):
             raise error
 
         monkeypatch.setattr(segment_module, "aggregate_views", exhaust)
@@ -331,7 +338,7 @@ class TestErrors:
             segmenter.segment(blob_path)
 
     def test_bugs_come_through(self, segmenter: Segmenter, blob_path: Path, monkeypatch) -> None:
-        def fail(*arguments):
+        def fail(*arguments, **options):
             raise RuntimeError("shape mismatch")
 
         monkeypatch.setattr(segment_module, "aggregate_views", fail)

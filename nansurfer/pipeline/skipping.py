@@ -1,0 +1,139 @@
+"""What may be left out of the networks' computation, and the log of what was."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, get_args
+
+import numpy as np
+
+from nansurfer.engine import SliceCounts
+from nansurfer.errors import ConfigError
+from nansurfer.nn import NaNPolicy
+from nansurfer.report import ViewSkips
+from nansurfer.volume import View
+
+NaNMode = Literal["auto", "off", "aggressive", "conservative", "background"]
+Fill = Literal["mean", "blank"]
+
+_PAPERS = {"threshold": 0.5, "fill": "mean", "max_ties": 1, "tie_tolerance": 1e-7}
+_BACKGROUND = {"threshold": 1.0, "fill": "blank"}
+_MARGIN_AT_THRESHOLD_1 = 0
+_MARGIN_BELOW = 12
+"""Where windows that are NaN in part are skipped, what is computed loses its corners with every convolution: the
+margin is what it may lose."""
+
+
+@dataclass(frozen=True)
+class SkipOptions:
+    """What may be skipped; None leaves a choice to the mode.
+
+    Parameters
+    ----------
+    nan
+        ``"off"``: nothing. ``"aggressive"``: what follows from NaN for the tied maxima of poolings.
+        ``"conservative"``: the same, but from the unpoolings on. ``"background"``: what follows from NaN for the
+        background around the head. ``"auto"``: the best of these by measurement, which is background.
+    threshold
+        Share of NaN in a convolution's window, above 0 and at most 1, from which it is skipped.
+    fill
+        What stands for NaN in the other windows: the ``"mean"`` of their values, as in the papers, or ``"blank"``,
+        what the layer sees of an empty slice (background only).
+    margin
+        Voxels of background around the head that are computed all the same (background only).
+    max_ties
+        Equal values that a maximum may have without being NaN (aggressive and conservative only).
+    tie_tolerance
+        Relative difference up to which values are equal (aggressive and conservative only).
+    paper_compat
+        As the papers: every slice is computed, padding counts as values, and a voxel that is NaN in any view is
+        background.
+
+    Raises
+    ------
+    ConfigError
+        A value makes no sense, or has no say in this mode.
+    """
+
+    nan: NaNMode = "auto"
+    threshold: float | None = None
+    fill: Fill | None = None
+    margin: int | None = None
+    max_ties: int | None = None
+    tie_tolerance: float | None = None
+    paper_compat: bool = False
+
+    def __post_init__(self) -> None:
+        if self.nan not in get_args(NaNMode):
+            raise ConfigError(f"nan is '{self.nan}'; choose one of {', '.join(get_args(NaNMode))}.")
+        if self.margin is not None and self.margin < 0:
+            raise ConfigError(f"margin is {self.margin}; it must be 0 or more voxels.")
+        meaningless = [name for name in self._without_say if getattr(self, name) is not None]
+        if meaningless:
+            raise ConfigError(f"{', '.join(meaningless)} has no say when nan is '{self.nan}'; leave it out.")
+        self.policy()
+
+    @property
+    def _without_say(self) -> tuple[str, ...]:
+        if self.nan == "off":
+            return "threshold", "fill", "margin", "max_ties", "tie_tolerance"
+        return ("max_ties", "tie_tolerance") if self.marks_background else ("margin",)
+
+    @property
+    def marks_background(self) -> bool:
+        """Whether NaN enters at the input."""
+        return self.nan in ("auto", "background")
+
+    def chosen(self) -> dict[str, Any]:
+        """Every choice by its name; None where it has no say."""
+        given = asdict(self)
+        if self.nan != "off":
+            defaults = _BACKGROUND if self.marks_background else _PAPERS
+            given |= {name: value for name, value in defaults.items() if given[name] is None}
+        if self.marks_background:
+            given["nan"] = "background"
+            if self.margin is None:
+                given["margin"] = _MARGIN_AT_THRESHOLD_1 if given["threshold"] == 1 else _MARGIN_BELOW
+        return given
+
+    def policy(self) -> NaNPolicy:
+        """What the networks' layers need to know."""
+        chosen = self.chosen()
+        names = {"threshold": "threshold", "fill": "fill", "max_ties": "max_ties", "tie_tolerance": "rtol"}
+        choices = {names[name]: value for name, value in chosen.items() if name in names and value is not None}
+        return NaNPolicy(chosen["nan"], count_include_pad=self.paper_compat, **choices)
+
+
+class SkipLog:
+    """Collects what the engines skipped, and where; slices never mentioned were skipped outright."""
+
+    def __init__(self) -> None:
+        self._views: dict[View, ViewSkips] = {}
+        self.counting_s = 0.0
+
+    def add(self, view: View, start: int, n_slices: int, counts: SliceCounts) -> None:
+        """Counts of the slices of a view from ``start`` on; ``n_slices`` are all of the volume."""
+        skips = self._views.setdefault(view, _nothing_computed(view, n_slices, counts))
+        part = slice(start, start + len(counts.computed))
+        skips.skipped[:, part], skips.mixed[:, part] = counts.skipped, counts.mixed
+        skips.computed[part], skips.tiles[part] = counts.computed, counts.tiles
+        self.counting_s += counts.counting_s
+
+    @property
+    def views(self) -> tuple[ViewSkips, ...]:
+        """What each view skipped, in the order in which they were computed."""
+        return tuple(self._views.values())
+
+
+def _nothing_computed(view: View, n_slices: int, counts: SliceCounts) -> ViewSkips:
+    n_layers = len(counts.layers)
+    return ViewSkips(
+        view=view,
+        layers=counts.layers,
+        macs_per_window=counts.macs_per_window,
+        windows=counts.windows,
+        skipped=np.repeat(counts.windows[:, None], n_slices, axis=1),
+        mixed=np.zeros((n_layers, n_slices), np.int64),
+        computed=np.zeros(n_slices, bool),
+        tiles=np.ones((n_slices, *counts.tiles.shape[1:]), np.float32),
+    )
