@@ -30,6 +30,7 @@ ABSENT = {24: 0, 25: 2, 57: 41, 30: 2, 62: 41, 72: 24, 85: 0}
 """Labels of the maps without a class of their own. SynthSeg's 24 is all fluid around the brain, which
 FreeSurfer leaves unlabelled; lesions (25, 57) and vessels (30, 62) become the white matter around them."""
 EXTRA_CEREBRAL = range(500, 1000)
+_BLUR_REACH = 3  # voxels on either side: two of the widest blur's standard deviations
 SPLIT_SIDES = ((2, 41), (25, 57), (30, 62), (136, 163), (137, 164), (26, 58), (28, 60), (17, 53), (18, 54))
 SPLIT_SIDES += tuple((left, left + 39) for left in (4, 5, 7, 8, 10, 11, 12, 13))
 
@@ -190,12 +191,12 @@ class Synthesiser:
         return images / 255.0, targets
 
     def _window(self, view: str, subject: int, shape: tuple[int, int, int], step: float) -> Grid:
-        """Where the slab lies: usually over the brain, sometimes elsewhere in the head."""
+        """Where the slab lies: usually over the brain, sometimes elsewhere in the head: face, neck, air."""
         slice_axis, *plane_axes = (2, 0, 1) if view == "coronal" else (1, 2, 0) if view == "axial" else (0, 2, 1)
         extents = self.atlas.extents[subject].tolist()
-        wander = 0.6 if self._uniform(0, 1) < 0.2 else 0.2
+        reach, wander = (1.6, 1.3) if self._uniform(0, 1) < 0.15 else (1.1, 0.25)
         middle = [0.0, 0.0, 0.0]
-        middle[slice_axis] = self._uniform(-1.15, 1.15) * extents[slice_axis]
+        middle[slice_axis] = self._uniform(-reach, reach) * extents[slice_axis]
         for axis in plane_axes:
             middle[axis] = self._uniform(-wander, wander) * extents[axis]
         axes = (slice_axis, *plane_axes)
@@ -261,22 +262,25 @@ class Synthesiser:
         image = image * (self._uniform(70, 200) / self._white_matter_mean)
         noise = self._uniform(0, 7)
         image = torch.hypot(image + noise * self._randn(image.shape), noise * self._randn(image.shape))
-        image = 255 * (image / 255).clamp_(0, 1) ** math.exp(self._normal(0, 0.15))
+        image = 255 * (image / 255).clamp_(0, 1) ** math.exp(self._normal(0, 0.2))
         return (image * self._kept(labels, grid)).round_().clamp_(0, 255)
 
     def _blur(self, image: Tensor) -> Tensor:
-        """Partial volume: a Gaussian per axis, sometimes a thick one along a single axis."""
+        """Partial volume: a Gaussian per axis; thick slices, or a smooth image, as templates and averages are."""
         sigmas = [self._uniform(0.3, 0.8) for _ in range(3)]
-        if self._uniform(0, 1) < 0.25:
+        choice = self._uniform(0, 1)
+        if choice < 0.2:
             sigmas[int(self._uniform(0, 3))] = self._uniform(0.8, 1.5)
+        elif choice < 0.35:
+            sigmas = [self._uniform(0.8, 1.6)] * 3
         image = image[None, None]
-        taps = torch.arange(-2, 3, device=image.device)
+        taps = torch.arange(-_BLUR_REACH, _BLUR_REACH + 1, device=image.device)
         for axis, sigma in enumerate(sigmas):
             kernel = torch.exp(-(taps**2) / (2 * sigma**2))
             shape = [1, 1, 1, 1, 1]
             shape[2 + axis] = len(taps)
             padding = [0, 0, 0, 0, 0, 0]
-            padding[4 - 2 * axis : 6 - 2 * axis] = [2, 2]
+            padding[4 - 2 * axis : 6 - 2 * axis] = [_BLUR_REACH, _BLUR_REACH]
             padded = F.pad(image, padding, mode="replicate")
             image = F.conv3d(padded, (kernel / kernel.sum()).view(shape))
         return image[0, 0]
