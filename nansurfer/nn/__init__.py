@@ -21,6 +21,7 @@ from nansurfer.nn.functional import (
     nan_max_unpool2d,
     nan_max_unpool3d,
 )
+from nansurfer.nn.functional.convolution import Fill
 from nansurfer.nn.layers import (
     NaNConv2d,
     NaNConv3d,
@@ -33,6 +34,7 @@ from nansurfer.nn.nanify import nanify
 from nansurfer.nn.policy import NaNPolicy
 
 __all__ = [
+    "Fill",
     "LayerCounts",
     "NaNConv2d",
     "NaNConv3d",

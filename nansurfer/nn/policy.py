@@ -27,8 +27,8 @@ class NaNPolicy:
     threshold
         Share of NaN, above 0 and at most 1, from which a convolution's window is skipped.
     fill
-        What stands for NaN in a window that is computed: the ``"mean"`` of the window's values, or (background only)
-        ``"blank"``, the layer's input for an empty image, see :func:`nansurfer.nn.record_blank`.
+        What stands for NaN in a window that is computed: the ``"mean"`` of the window's values, ``"zero"``, or
+        (background only) ``"blank"``, the layer's input for an empty image, see :func:`nansurfer.nn.record_blank`.
     max_ties, rtol, atol
         When a maximum counts as tied, see :func:`nansurfer.nn.functional.nan_max_pool2d`.
     count_include_pad

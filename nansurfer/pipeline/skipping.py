@@ -9,12 +9,11 @@ import numpy as np
 
 from nansurfer.engine import SliceCounts
 from nansurfer.errors import ConfigError
-from nansurfer.nn import NaNPolicy
+from nansurfer.nn import Fill, NaNPolicy
 from nansurfer.report import ViewSkips
 from nansurfer.volume import View
 
 NaNMode = Literal["auto", "off", "aggressive", "conservative", "background"]
-Fill = Literal["mean", "blank"]
 
 _PAPERS = {"threshold": 0.5, "fill": "mean", "max_ties": 1, "tie_tolerance": 1e-7}
 _BACKGROUND = {"threshold": 1.0, "fill": "blank"}
@@ -37,8 +36,8 @@ class SkipOptions:
     threshold
         Share of NaN in a convolution's window, above 0 and at most 1, from which it is skipped.
     fill
-        What stands for NaN in the other windows: the ``"mean"`` of their values, as in the papers, or ``"blank"``,
-        what the layer sees of an empty slice (background only).
+        What stands for NaN in the other windows: the ``"mean"`` of their values, as in the papers, ``"zero"``, or
+        ``"blank"``, what the layer sees of an empty slice (background only).
     margin
         Voxels of background around the head that are computed all the same (background only).
     max_ties

@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 import csv
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -22,7 +22,7 @@ from rich.table import Table
 from torch import Tensor
 
 from nansurfer.files import atomic_path
-from nansurfer.nn import NaNConv2d, NaNPolicy, mac_skip_ratio, nanify, record_blank, skip_counts
+from nansurfer.nn import Fill, NaNPolicy, mac_skip_ratio, nanify, record_blank, skip_counts
 
 CONVOLUTIONS = ("conv1", "conv2", "conv3", "conv4")
 THRESHOLDS = (1.0, 0.85, 0.75, 0.65, 0.5)
@@ -46,11 +46,11 @@ PUBLISHED: dict[float | None, tuple[float, float, float, float]] = {
 class Scheme:
     """Where NaN comes from, and what stands for it in a window that is computed.
 
-    ``count_include_pad`` is :class:`nansurfer.nn.NaNPolicy`'s. The fill ``"zero"`` is no policy of the library.
+    The fields are :class:`nansurfer.nn.NaNPolicy`'s.
     """
 
     mode: Literal["off", "aggressive", "background"]
-    fill: Literal["mean", "zero", "blank"] = "mean"
+    fill: Fill = "mean"
     count_include_pad: bool = False
 
     @property
@@ -71,22 +71,12 @@ SCHEMES = (
 
 def nan_network(network: DigitNet, scheme: Scheme, threshold: float) -> DigitNet:
     """``network`` under ``scheme``, ready to run."""
-    fill = "mean" if scheme.fill == "zero" else scheme.fill
-    policy = NaNPolicy(scheme.mode, threshold=threshold, fill=fill, count_include_pad=scheme.count_include_pad)
+    policy = NaNPolicy(scheme.mode, threshold=threshold, fill=scheme.fill, count_include_pad=scheme.count_include_pad)
     model = nanify(network, policy)
     assert isinstance(model, DigitNet)
-    if scheme.fill == "zero":
-        _fill_with_zeros(model)
-    elif scheme.fill == "blank":
+    if scheme.fill == "blank":
         record_blank(model, normalise(torch.zeros(1, 1, 28, 28)))
     return model
-
-
-def _fill_with_zeros(model: DigitNet) -> None:
-    for layer in model.modules():
-        if isinstance(layer, NaNConv2d):
-            layer.options = replace(layer.options, fill="blank")
-            layer.blank = torch.zeros(1)  # broadcast to every channel and position
 
 
 def network_input(images: Tensor, scheme: Scheme) -> Tensor:

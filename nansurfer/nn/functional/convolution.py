@@ -24,7 +24,7 @@ from nansurfer.nn.functional.windows import (
     spans,
 )
 
-Fill = Literal["mean", "blank"]
+Fill = Literal["mean", "zero", "blank"]
 
 _ROUNDING = 1e-12  # relative; a threshold of 0.7 is a little more than 7 of 10 in binary
 
@@ -83,8 +83,8 @@ def nan_conv2d(
         Whether padded zeros are values that count and enter the mean (the papers' way); then a border window never
         reaches threshold 1. Without them a window counts what lies inside the image.
     fill
-        What stands for the NaN of a window that is computed: the ``"mean"`` of the window's values, or ``"blank"``,
-        the layer's input for an empty image.
+        What stands for the NaN of a window that is computed: the ``"mean"`` of the window's values, ``"zero"``, or
+        ``"blank"``, the layer's input for an empty image.
     blank
         That input, broadcastable to (C, H, W).
     return_skipped
@@ -107,7 +107,8 @@ def nan_conv2d(
     -----
     conv(filled) = conv(x with 0 for NaN) + mean · conv(NaN mask), so nothing is unfolded. Skipping is decided on
     integer counts. The NaN convolution of "NaN Pooling and Convolution Accelerate U-Nets" (2025), whose code averages
-    over the whole batch; here no sample sees another. ``"blank"`` and not counting the padding are ours.
+    over the whole batch; here no sample sees another. ``"zero"``, ``"blank"`` and not counting the
+    padding are ours.
     """
     options = ConvOptions(threshold, count_include_pad, fill)
     output, kinds = convolve(2, x, weight, bias, stride, padding, dilation, groups, padding_mode, options, blank)
@@ -172,8 +173,9 @@ def convolve(
     else:
         known = padded.masked_fill(missing, 0)
         output = conv(known, weight, bias)
-        share = _mask_response(conv, missing, weight, groups)
-        output = _add_means(output, _means(known, counts, windows, groups), share, kinds.mixed)
+        if options.fill == "mean":
+            share = _mask_response(conv, missing, weight, groups)
+            output = _add_means(output, _means(known, counts, windows, groups), share, kinds.mixed)
     by_group = _grouped(output, groups)
     return by_group.masked_fill(skipped.unsqueeze(2), torch.nan).flatten(1, 2), kinds
 
