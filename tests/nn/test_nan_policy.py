@@ -14,7 +14,7 @@ from nansurfer.nn import NaNPolicy
         ({"mode": "bold"}, "mode is 'bold'"),
         ({"mode": "background", "threshold": 0.0}, "threshold"),
         ({"mode": "background", "threshold": 1.1}, "threshold"),
-        ({"mode": "background", "fill": "zero"}, "fill"),
+        ({"mode": "background", "fill": "noise"}, "fill"),
         ({"mode": "aggressive", "fill": "blank"}, "aggressive"),
         ({"mode": "conservative", "fill": "blank"}, "conservative"),
         ({"mode": "aggressive", "max_ties": 0}, "max_ties"),
