@@ -13,6 +13,7 @@ from nansurfer.cli import weights
 from nansurfer.cli.compare import compare
 from nansurfer.cli.example import example
 from nansurfer.cli.segment import segment
+from nansurfer.cli.sweep import sweep
 from nansurfer.errors import NansurferError
 from nansurfer.version import __version__
 
@@ -28,6 +29,7 @@ app = typer.Typer(
 )
 app.command()(segment)
 app.command()(compare)
+app.command()(sweep)
 app.command()(example)
 app.add_typer(weights.app, name="weights")
 
@@ -60,7 +62,7 @@ def main() -> None:
         typer.echo(f"nansurfer: {error}", err=True)
         sys.exit(error.exit_code)
     except _InterruptionError:
-        typer.echo("nansurfer: interrupted; nothing was written.", err=True)
+        typer.echo("nansurfer: interrupted; nothing unfinished was written.", err=True)
         sys.exit(INTERRUPTED)
 
 

@@ -1,4 +1,4 @@
-"""Progress bars, log lines and the closing table of ``nansurfer segment``."""
+"""Progress bars and log lines of segmentations, and the closing table of ``nansurfer segment``."""
 
 from __future__ import annotations
 
@@ -43,6 +43,10 @@ class LoggedProgress(Progress):
     def __exit__(self, *exc: object) -> None:
         """Nothing to put in order."""
 
+    def run(self, description: str) -> None:
+        """Log the run."""
+        _logger.info("%s", description)
+
     def stage(self, description: str) -> None:
         """Log the stage."""
         _logger.info("%s", description)
@@ -83,6 +87,12 @@ class LiveProgress(LoggedProgress):
 
     def __exit__(self, *exc: object) -> None:
         self._bars.stop()
+
+    def run(self, description: str) -> None:
+        """Take away the bars of the run before."""
+        for task in self._bars.task_ids:
+            self._bars.remove_task(task)
+        super().run(description)
 
     def view(self, view: str, slices: int) -> None:
         """A new bar."""

@@ -6,6 +6,9 @@ from __future__ import annotations
 class Progress:
     """What a run reports while it goes; this one keeps silent, a command line overrides it."""
 
+    def run(self, description: str) -> None:
+        """One of several segmentations begins."""
+
     def stage(self, description: str) -> None:
         """A new stage begins, for instance "Conforming"."""
 

@@ -61,7 +61,8 @@ class SweepRecord:
 
     def start(self, dense: SegmentationResult) -> None:
         """Keep the labels of the dense run; the rows of an earlier sweep end here."""
-        self._discard(RECORD)  # first: it belongs to the labels that are replaced
+        with suppress(OSError):  # it may not be there; if it may not be removed, writing will say so
+            (self._folder / RECORD).unlink()  # first: it belongs to the labels that are replaced
         save_image(label_image(dense.labels, dense.conformed, np.int16), self._folder / DENSE_LABELS)
         self._dense_labels = dense.labels
 
@@ -92,13 +93,9 @@ class SweepRecord:
                 f"{path} cannot be read ({error!r}); choose another folder, or replace it with --overwrite."
             ) from error
         if different:
-            raise self._not_ours(f"a sweep with other {', '.join(different)}")
+            raise self._not_ours(f"a sweep made with other {', '.join(different)}")
         self.rows = rows
         write_sweep_csv(self._folder / TABLE, self.rows)  # it may have been lost, or lack the last row
 
     def _not_ours(self, what: str) -> OutputError:
         return OutputError(f"{self._folder} holds {what}; choose another folder, or replace it with --overwrite.")
-
-    def _discard(self, name: Path) -> None:
-        with suppress(OSError):  # it may not be there; if it may not be removed, writing will say so
-            (self._folder / name).unlink()

@@ -27,7 +27,7 @@ def test_as_a_module() -> None:
 def test_help_lists_the_commands(nansurfer) -> None:
     done = nansurfer("--help")
     assert done.exit_code == 0
-    for text in ("segment", "weights", "example", "--install-completion", "Exit codes"):
+    for text in ("segment", "compare", "sweep", "weights", "example", "--install-completion", "Exit codes"):
         assert text in done.out
 
 
@@ -123,4 +123,4 @@ def test_a_bug_is_no_sentence(monkeypatch, nansurfer) -> None:
 def test_an_interruption_is_130(nansurfer, monkeypatch, number) -> None:
     monkeypatch.setattr("nansurfer.pipeline.make_options", lambda **choices: signal.raise_signal(number))
     done = nansurfer("segment", "a.mgz")
-    assert (done.exit_code, done.err) == (130, "nansurfer: interrupted; nothing was written.\n")
+    assert (done.exit_code, done.err) == (130, "nansurfer: interrupted; nothing unfinished was written.\n")

@@ -47,7 +47,7 @@ def test_stopped_by_a_signal(running: subprocess.Popen, tmp_path: Path, number) 
     running.send_signal(number)
     _, err = running.communicate(timeout=60)
     assert running.returncode == 130
-    assert err.endswith("nansurfer: interrupted; nothing was written.\n")
+    assert err.endswith("nansurfer: interrupted; nothing unfinished was written.\n")
     assert "Traceback" not in err
     assert list((tmp_path / "out").iterdir()) == []
 

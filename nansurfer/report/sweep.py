@@ -1,0 +1,79 @@
+"""The trade-off that a sweep over thresholds measures: what was skipped, how long it took, what it changed."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+from nansurfer.files import atomic_path
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweepRow:
+    """One run of a sweep, measured against its dense run.
+
+    Parameters
+    ----------
+    nan, threshold, fill, margin
+        See `nansurfer.pipeline.skipping.SkipOptions`; None where an option has no say. ``"off"`` is the dense run.
+    mean_skip_ratio
+        Mean of the convolutions' skip ratios, each counting alike: the NaN papers' measure.
+    mac_skip_ratio
+        Share of all multiply-adds that was skipped, slices without any head included, as in the skip report.
+    speedup_bound
+        The dense run's multiply-adds divided by this run's: how many times faster than the dense run the
+        convolutions can be at most. None where nothing was computed.
+    network_s
+        Seconds in the networks, without those spent on counting what is skipped.
+    total_s
+        Seconds of the whole run but reading and writing files, without those spent on counting.
+    time_ratio
+        ``network_s`` divided by the dense run's.
+    dice_whole
+        Dice overlap of the whole volume with the dense run, where only voxels with the same label count as
+        shared.
+    dice_mean
+        Unweighted mean of the structures' Dice overlaps.
+    voxels_changed
+        Voxels whose label is not the dense run's.
+    """
+
+    nan: str
+    threshold: float | None
+    fill: str | None
+    margin: int | None
+    mean_skip_ratio: float
+    mac_skip_ratio: float
+    speedup_bound: float | None
+    network_s: float
+    total_s: float
+    time_ratio: float
+    dice_whole: float
+    dice_mean: float
+    voxels_changed: int
+
+    @property
+    def key(self) -> tuple[str, float | None, str | None, int | None]:
+        """What the run might skip, by which rows are told apart."""
+        return self.nan, self.threshold, self.fill, self.margin
+
+    @property
+    def is_dense(self) -> bool:
+        """Whether this is the run that all others are measured against."""
+        return self.nan == "off"
+
+
+def write_sweep_csv(path: str | Path, rows: Sequence[SweepRow]) -> None:
+    """Write one line a run; None stays blank.
+
+    Raises
+    ------
+    OutputError
+        The file cannot be written.
+    """
+    with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, fieldnames=[field.name for field in fields(SweepRow)], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(asdict(row) for row in rows)
