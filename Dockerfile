@@ -20,10 +20,11 @@ WORKDIR /src
 COPY constraints.txt .
 RUN pip install --no-deps --constraint constraints.txt \
     --index-url "https://download.pytorch.org/whl/${TORCH}" torch
-COPY pyproject.toml README.md LICENSE ./
+RUN apt-get update && apt-get install --yes --no-install-recommends g++
+COPY pyproject.toml hatch_build.py README.md LICENSE ./
 COPY configs configs
 COPY nansurfer nansurfer
-RUN pip install --constraint constraints.txt .
+RUN NANSURFER_BUILD_KERNELS=1 pip install --constraint constraints.txt .
 
 FROM python:${PYTHON}-slim
 LABEL org.opencontainers.image.title="nansurfer" \

@@ -30,10 +30,12 @@ install_group() {
   once "group-$1" pip_install --group "$CHECKOUT/pyproject.toml:$1"
 }
 
-# Run a command, unless it has been run under this name since the files that decide about versions changed.
+# Run a command, unless it has been run under this name since the files that decide about versions, or the compiled
+# kernels, changed.
 once() {
   local stamp="$VENV/.nansurfer-$1" state
-  state="$CHECKOUT ${NANSURFER_TORCH_INDEX:-} $(cat "$CHECKOUT"/{pyproject.toml,constraints.txt} | cksum)"
+  state="$CHECKOUT ${NANSURFER_TORCH_INDEX:-} ${NANSURFER_BUILD_KERNELS:-} $(cat \
+    "$CHECKOUT"/{pyproject.toml,constraints.txt,hatch_build.py,nansurfer/engine/kernels/{*.h,*.cpp,build.py}} | cksum)"
   if [[ $(cat "$stamp" 2>/dev/null) != "$state" ]]; then
     echo "Installing into $VENV: $1"
     "${@:2}"

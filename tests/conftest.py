@@ -82,7 +82,7 @@ def instant_network(monkeypatch: pytest.MonkeyPatch) -> np.ndarray:
     classes[128:176, 80:176, 80:176] = 1
     classes[100:110, 80:176, 80:90] = 35  # caudal middle frontal, of which the network does not know the side
 
-    def aggregate_views(scene, models, progress, *, any_nan_is_background, on_counts):
+    def aggregate_views(scene, models, progress, *, nan_wins, on_counts):
         for view in models if on_counts else ():
             on_counts(view, 100, 256, _half_skipped())
         return classes

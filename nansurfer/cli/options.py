@@ -21,8 +21,13 @@ VoxSize = Annotated[str, typer.Option(help="Voxel size in mm (0.1 to 1), or 'min
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.", rich_help_panel=COMPUTING)]
 Precision = Annotated[str, typer.Option(help="auto, float32 or bfloat16.", rich_help_panel=COMPUTING)]
 Threads = Annotated[int | None, typer.Option(help="CPU threads.", show_default="all", rich_help_panel=COMPUTING)]
+Engine = Annotated[
+    str,
+    typer.Option(help="auto, reference (PyTorch) or fast (compiled, for background).", rich_help_panel=COMPUTING),
+]
 BatchSize = Annotated[
-    int, typer.Option(help="Slices computed at once; on a CPU, 1 is fastest.", rich_help_panel=COMPUTING)
+    int,
+    typer.Option(help="Slices computed at once by the reference; on a CPU, 1 is fastest.", rich_help_panel=COMPUTING),
 ]
 Fill = Annotated[
     str | None,
@@ -37,6 +42,14 @@ Margin = Annotated[
     typer.Option(
         help="Voxels around the head that are computed (background).",
         show_default="by threshold",
+        rich_help_panel=SKIPPING,
+    ),
+]
+PoolMargin = Annotated[
+    int | None,
+    typer.Option(
+        help="Pixels around what is kept that every pooling keeps as well (background, blank).",
+        show_default="4",
         rich_help_panel=SKIPPING,
     ),
 ]

@@ -15,11 +15,13 @@ from nansurfer.cli.options import (
     SKIPPING,
     BatchSize,
     Device,
+    Engine,
     Fill,
     Image,
     LogFile,
     Margin,
     PaperCompat,
+    PoolMargin,
     Precision,
     Quiet,
     Threads,
@@ -51,6 +53,7 @@ def segment(
     precision: Precision = "auto",
     threads: Threads = None,
     batch_size: BatchSize = 1,
+    engine: Engine = "auto",
     nan: Annotated[
         str,
         typer.Option(
@@ -61,12 +64,13 @@ def segment(
         float | None,
         typer.Option(
             help="Share of NaN in a window, 0 to 1, from which its convolution is skipped.",
-            show_default="1, or 0.5 for aggressive and conservative",
+            show_default="0.5",
             rich_help_panel=SKIPPING,
         ),
     ] = None,
     fill: Fill = None,
     margin: Margin = None,
+    pool_margin: PoolMargin = None,
     max_ties: Annotated[
         int | None,
         typer.Option(
@@ -125,6 +129,7 @@ def segment(
         precision=precision,
         threads=threads,
         batch_size=batch_size,
+        engine=engine,
         native=native,
         force=force,
         fastsurfer_compat=fastsurfer_compat,
@@ -133,6 +138,7 @@ def segment(
         threshold=threshold,
         fill=fill,
         margin=margin,
+        pool_margin=pool_margin,
         max_ties=max_ties,
         tie_tolerance=tie_tolerance,
         paper_compat=paper_compat,

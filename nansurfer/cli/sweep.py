@@ -19,6 +19,7 @@ from nansurfer.cli.options import (
     SKIPPING,
     BatchSize,
     Device,
+    Engine,
     Fill,
     Image,
     LogFile,
@@ -73,6 +74,7 @@ def sweep(
     precision: Precision = "auto",
     threads: Threads = None,
     batch_size: BatchSize = 1,
+    engine: Engine = "auto",
     no_plot: Annotated[
         bool, typer.Option("--no-plot", help="Write no plot, which needs matplotlib.", rich_help_panel=OUTPUT)
     ] = False,
@@ -108,6 +110,7 @@ def sweep(
         precision=precision,
         threads=threads,
         batch_size=batch_size,
+        engine=engine,
     )
     if not no_plot:
         sweep_plot.check_plotting()

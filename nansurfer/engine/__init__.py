@@ -3,15 +3,23 @@
 from nansurfer.engine.counts import SliceCounts
 from nansurfer.engine.dense import DenseEngine
 from nansurfer.engine.device import ComputeOptions, available_cpus, is_out_of_memory, keep_freed_memory, resolve_device
+from nansurfer.engine.fast import FastEngine
 from nansurfer.engine.fold import fold_batch_norms
+from nansurfer.engine.native import fast_kernels_available
+from nansurfer.engine.protocol import Engine
 from nansurfer.engine.reference import ReferenceEngine
+from nansurfer.engine.sums import LogitSum
 
 __all__ = [
     "ComputeOptions",
     "DenseEngine",
+    "Engine",
+    "FastEngine",
+    "LogitSum",
     "ReferenceEngine",
     "SliceCounts",
     "available_cpus",
+    "fast_kernels_available",
     "fold_batch_norms",
     "is_out_of_memory",
     "keep_freed_memory",

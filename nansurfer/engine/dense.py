@@ -5,22 +5,19 @@ from __future__ import annotations
 import copy
 import logging
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
 from nansurfer.engine.counts import SliceCounts, counts_of, tile_grid
 from nansurfer.engine.device import ComputeOptions, is_out_of_memory, resolve_device
 from nansurfer.engine.fold import fold_batch_norms
+from nansurfer.engine.protocol import Mask, Slices
+from nansurfer.engine.sums import LogitSum
 from nansurfer.errors import DeviceError
 from nansurfer.models import Network
 from nansurfer.nn import NaNPolicy, nanify, set_counting
 
 _logger = logging.getLogger("nansurfer")
-
-Slices = npt.NDArray[np.uint8]
-Mask = npt.NDArray[np.bool_]
 
 
 class DenseEngine:
@@ -82,6 +79,24 @@ class DenseEngine:
             parts.append(logits)
             start += len(logits)
         return parts[0] if len(parts) == 1 else torch.cat([part.to(self.device) for part in parts])
+
+    def accumulate(self, slices: Slices, scale: float, head: Mask | None, sums: LogitSum) -> None:
+        """Add the logits of thick slices to sums. Parameters as of :meth:`logits`."""
+        sums.add(self.logits(slices, scale, head))
+
+    def largest(self, slices: Slices, scale: float, head: Mask | None, sums: LogitSum, classes: Tensor) -> None:
+        """Write the class of the largest of the sums with the logits added, the first of equal ones.
+
+        Parameters
+        ----------
+        slices, scale, head
+            As of :meth:`logits`.
+        sums
+            Of the other views; they stay as they are.
+        classes
+            Written: uint8 (N, h, w).
+        """
+        classes.copy_(sums.largest(self.logits(slices, scale, head)))
 
     def take_counts(self) -> SliceCounts:
         """What was skipped of the slices computed since the last call: nothing here."""

@@ -15,6 +15,7 @@ from nansurfer.errors import ConfigError, DeviceError
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
 PRECISIONS = ("auto", "float32", "bfloat16")
+ENGINES = ("auto", "reference", "fast")
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # names and numbers of glibc's malloc.h
 _LARGEST_KEPT_BYTES = 32 << 20  # the most that glibc allows
 _KEPT_BYTES = 512 << 20
@@ -35,6 +36,9 @@ class ComputeOptions:
         CPU threads; None for all that this process may use.
     batch_size
         Slices computed at once. On a CPU, 1 is usually fastest: caches decide.
+    engine
+        ``"reference"``: PyTorch's layers. ``"fast"``: compiled kernels for what is not skipped, see
+        :class:`nansurfer.engine.FastEngine`. ``"auto"``: fast where it serves, else reference.
     fold
         Fold batch norms into the convolutions before them: faster, equal up to rounding.
     """
@@ -43,12 +47,14 @@ class ComputeOptions:
     precision: str = "auto"
     threads: int | None = None
     batch_size: int = 1
+    engine: str = "auto"
     fold: bool = True
 
     def __post_init__(self) -> None:
         for option, value, known in (
             ("device", self.device, DEVICES),
             ("precision", self.precision, PRECISIONS),
+            ("engine", self.engine, ENGINES),
         ):
             if value not in known:
                 raise ConfigError(f"{option} is '{value}'; choose one of {', '.join(known)}.")

@@ -6,8 +6,9 @@ import torch
 from torch import Tensor
 
 from nansurfer.engine.counts import SliceCounts, concatenated, counts_of, tile_grid
-from nansurfer.engine.dense import DenseEngine, Mask, Slices
+from nansurfer.engine.dense import DenseEngine
 from nansurfer.engine.device import ComputeOptions
+from nansurfer.engine.protocol import Mask, Slices
 from nansurfer.models import Network
 from nansurfer.nn import NaNPolicy, left_dense, nanify, record_blank, reset_counts, set_counting
 

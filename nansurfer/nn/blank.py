@@ -1,21 +1,23 @@
-"""The blank response: what each convolution sees where an image is empty."""
+"""The blank response: what each layer sees where an image is empty."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 from torch import Tensor, nn
 
 from nansurfer.errors import ConfigError
-from nansurfer.nn.layers import NaNConv
+from nansurfer.nn.layers import NaNConv, NaNMaxPool
 
 
 def record_blank(model: nn.Module, *example_inputs: Any) -> None:
-    """Remember every convolution's input for an empty image, as the values to fill NaN with (``fill="blank"``).
+    """Remember what an empty image is like to each layer, as the values to fill NaN with (``fill="blank"``).
+
+    That is the input of convolutions, and the output of poolings with a margin.
 
     Parameters
     ----------
@@ -27,18 +29,14 @@ def record_blank(model: nn.Module, *example_inputs: Any) -> None:
     Raises
     ------
     ConfigError
-        A convolution saw NaN, or ran more than once, so that no single response is its own.
+        A layer saw NaN, or ran more than once, so that no single response is its own.
 
     Notes
     -----
     Published nowhere else: the mean of a mixed window shows the network a brain without an edge, whereas its own
     response to emptiness is what it would have seen there. Holds one input (C, *spatial) a layer.
     """
-    layers = {
-        name: module
-        for name, module in model.named_modules()
-        if isinstance(module, NaNConv) and module.options.fill == "blank"
-    }
+    layers = {name: module for name, module in model.named_modules() if _uses_blank(module)}
     if not layers:
         raise ConfigError('No layer of the model fills with "blank"; nanify it with such a policy first.')
     with ExitStack() as undo:
@@ -50,13 +48,23 @@ def record_blank(model: nn.Module, *example_inputs: Any) -> None:
         model(*example_inputs)
 
 
-def _remember(name: str, layer: NaNConv, args: tuple[Tensor]) -> None:
+def _uses_blank(module: nn.Module) -> TypeGuard[NaNConv | NaNMaxPool]:
+    if isinstance(module, NaNConv):
+        return module.options.fill == "blank"
+    return isinstance(module, NaNMaxPool) and module.options.margin > 0
+
+
+def _remember(name: str, layer: NaNConv | NaNMaxPool, args: tuple[Tensor]) -> None:
     (x,) = args
     if layer.blank is not None:
         raise ConfigError(f"Layer {name} runs more than once and so has no blank response of its own; fill by mean.")
     if x.isnan().any():
         raise ConfigError(f"Layer {name} saw NaN in an empty image; record its blank response on inputs without NaN.")
-    layer.blank = x[0].detach().clone()
+    if isinstance(layer, NaNConv):
+        layer.blank = x[0].detach().clone()
+    else:
+        values, indices = layer.pool(x[:1])
+        layer.blank = values[0].detach(), indices[0]
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from torch.nn.modules import conv, pooling
 from nansurfer.errors import ConfigError
 from nansurfer.nn.counter import WindowCounter
 from nansurfer.nn.functional.convolution import ConvOptions, Fill, convolve
-from nansurfer.nn.functional.pooling import PoolOptions, Ties, max_pool
+from nansurfer.nn.functional.pooling import Pooled, PoolOptions, Ties, max_pool
 from nansurfer.nn.functional.unpooling import NaNPlacement, UnpoolOptions, max_unpool
 
 _Layer = TypeVar("_Layer", bound="NaNLayer")
@@ -64,9 +64,18 @@ class NaNLayer(nn.Module):
 
 
 class NaNMaxPool(NaNLayer, pooling._MaxPoolNd):
-    """What :class:`NaNMaxPool2d` and :class:`NaNMaxPool3d` have in common."""
+    """What :class:`NaNMaxPool2d` and :class:`NaNMaxPool3d` have in common.
+
+    Attributes
+    ----------
+    blank_values, blank_indices
+        Output (C, *spatial) of this layer for an empty image, see :func:`nansurfer.nn.record_blank`; no part of the
+        state dict.
+    """
 
     options: PoolOptions
+    blank_values: Tensor | None
+    blank_indices: Tensor | None
 
     def __init__(
         self,
@@ -75,20 +84,45 @@ class NaNMaxPool(NaNLayer, pooling._MaxPoolNd):
         rtol: float = 1e-7,
         atol: float = 1e-8,
         ties: Ties = "nan",
+        margin: int = 0,
         **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
-        self._prepare(max_ties=max_ties, rtol=rtol, atol=atol, ties=ties)
+        self._prepare(max_ties=max_ties, rtol=rtol, atol=atol, ties=ties, margin=margin)
 
     def _prepare(self, **options: Any) -> None:
         self.options = PoolOptions(**options)
+        self.register_buffer("blank_values", None, persistent=False)
+        self.register_buffer("blank_indices", None, persistent=False)
+
+    @property
+    def blank(self) -> Pooled | None:
+        """Both, or None."""
+        values, indices = self.blank_values, self.blank_indices
+        return None if values is None or indices is None else (values, indices)
+
+    @blank.setter
+    def blank(self, blank: Pooled | None) -> None:
+        self.blank_values, self.blank_indices = blank or (None, None)
 
     def forward(self, x: Tensor) -> Tensor | tuple[Tensor, Tensor]:
         """Values, with ``return_indices`` also indices; see :func:`nansurfer.nn.functional.nan_max_pool2d`."""
-        values, indices = max_pool(
-            self.dims, x, self.kernel_size, self.stride, self.padding, self.dilation, self.ceil_mode, self.options
-        )
+        values, indices = self.pool(x)
         return (values, indices) if self.return_indices else values
+
+    def pool(self, x: Tensor) -> Pooled:
+        """Values and indices."""
+        return max_pool(
+            self.dims,
+            x,
+            self.kernel_size,
+            self.stride,
+            self.padding,
+            self.dilation,
+            self.ceil_mode,
+            self.options,
+            self.blank,
+        )
 
 
 class NaNMaxPool2d(NaNMaxPool, nn.MaxPool2d):
@@ -96,7 +130,7 @@ class NaNMaxPool2d(NaNMaxPool, nn.MaxPool2d):
 
     Parameters
     ----------
-    max_ties, rtol, atol, ties
+    max_ties, rtol, atol, ties, margin
         See :func:`nansurfer.nn.functional.nan_max_pool2d`; all others are PyTorch's.
     """
 

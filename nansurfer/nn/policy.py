@@ -33,6 +33,9 @@ class NaNPolicy:
         When a maximum counts as tied, see :func:`nansurfer.nn.functional.nan_max_pool2d`.
     count_include_pad
         Whether zero padding counts as values (the papers' way).
+    pool_margin
+        Positions around what is kept that every pooling keeps as well, filled with its blank response: deeper levels
+        look farther, and cost less. For fill ``"blank"`` only.
 
     Raises
     ------
@@ -47,12 +50,17 @@ class NaNPolicy:
     rtol: float = 1e-7
     atol: float = 1e-8
     count_include_pad: bool = False
+    pool_margin: int = 0
 
     def __post_init__(self) -> None:
         if self.mode not in get_args(Mode):
             raise ConfigError(f"The NaN mode is {self.mode!r}; give one of {', '.join(get_args(Mode))}.")
         ConvOptions(self.threshold, self.count_include_pad, self.fill)  # these check
-        PoolOptions(self.max_ties, self.rtol, self.atol)  # themselves
+        PoolOptions(self.max_ties, self.rtol, self.atol, margin=self.pool_margin)  # themselves
+        if self.pool_margin and self.fill != "blank":
+            raise ConfigError(
+                f'The pool margin is {self.pool_margin}, but only the fill "blank" knows what lies there.'
+            )
         if self.fill == "blank" and self.mode in ("aggressive", "conservative"):
             raise ConfigError(
                 f'The fill "blank" does not go with mode "{self.mode}", whose ties turn an empty image into NaN; '
@@ -72,6 +80,7 @@ class NaNPolicy:
             "rtol": self.rtol,
             "atol": self.atol,
             "ties": "mark" if self.mode == "conservative" else "nan",
+            "margin": self.pool_margin,
         }
 
     @property

@@ -11,7 +11,7 @@ by their sum would change no class's rank. Where all views abstain, every class 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,7 +19,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from nansurfer.engine import DenseEngine, SliceCounts
+from nansurfer.engine import Engine, LogitSum, SliceCounts
 from nansurfer.labels import N_CLASSES, N_SAGITTAL_CLASSES, SAGITTAL_TO_FULL
 from nansurfer.models import ModelConfig
 from nansurfer.pipeline.progress import Progress
@@ -27,8 +27,6 @@ from nansurfer.volume import Box, View, thick_mask, thick_slices, to_view, view_
 
 MAX_SHARE = 0.55
 """Largest share of the volume whose logits are held at once: 1.46 GB at 1 mm."""
-
-_SAGITTAL_TO_FULL = torch.tensor(SAGITTAL_TO_FULL)
 
 
 @dataclass(frozen=True)
@@ -43,16 +41,21 @@ class ViewModel:
         Factor on the logits.
     slices
         Neighbouring slices that the network sees.
+    order
+        The network's class for each of all classes, where its own are fewer.
     """
 
-    engine: DenseEngine
+    engine: Engine
     weight: float
     slices: int
+    order: Sequence[int] | None = None
 
     @classmethod
-    def of(cls, engine: DenseEngine, config: ModelConfig, view: View) -> ViewModel:
+    def of(cls, engine: Engine, config: ModelConfig, view: View) -> ViewModel:
         """The view ``view`` of a model."""
-        return cls(engine, config.views[view].weight, config.slices)
+        own = config.views[view]
+        order = SAGITTAL_TO_FULL.tolist() if own.classes == N_SAGITTAL_CLASSES else None
+        return cls(engine, own.weight, config.slices, order)
 
 
 @dataclass(frozen=True)
@@ -90,7 +93,7 @@ def aggregate_views(
     models: Mapping[View, ViewModel],
     progress: Progress,
     *,
-    any_nan_is_background: bool = False,
+    nan_wins: bool = False,
     on_counts: OnCounts | None = None,
 ) -> npt.NDArray[np.uint8]:
     """Class of each voxel: the largest weighted sum of the views' logits; 0 outside the box.
@@ -103,8 +106,8 @@ def aggregate_views(
         View name to model, in the order in which they are added.
     progress
         Told of every slice.
-    any_nan_is_background
-        The NaN papers' rule: no view may abstain.
+    nan_wins
+        The NaN papers' rule: what is NaN in any view is background. Otherwise that view abstains.
     on_counts
         Told what was skipped.
 
@@ -114,7 +117,7 @@ def aggregate_views(
     """
     classes = np.zeros(scene.volume.shape, np.uint8)
     for slab in _slabs(scene.box, scene.volume.size):
-        classes[slab] = _SlabSum(scene, slab, any_nan_is_background, on_counts).classes(models, progress)
+        classes[slab] = _SlabSum(scene, slab, nan_wins, on_counts).classes(models, progress)
     return classes
 
 
@@ -134,50 +137,47 @@ def _slabs(box: Box, n_voxels: int) -> Iterator[Box]:
 class _SlabSum:
     """The running sum over views in one part of the volume."""
 
-    def __init__(self, scene: Scene, slab: Box, any_nan_is_background: bool, on_counts: OnCounts | None) -> None:
+    def __init__(self, scene: Scene, slab: Box, nan_wins: bool, on_counts: OnCounts | None) -> None:
         self._scene, self._slab = scene, slab
-        self._keeps_nan = any_nan_is_background  # NaN is passed on by the sum, and of NaN only the first class wins
-        self._on_counts = on_counts
-        self._shape = tuple(part.stop - part.start for part in slab)
+        self._nan_wins, self._on_counts = nan_wins, on_counts
+        x, y, z = (part.stop - part.start for part in slab)
+        # Stored as (Z, X, Y, class): whole coronal and sagittal rows are then contiguous.
+        self._total = torch.zeros((z, x, y, N_CLASSES), dtype=torch.float16).permute(1, 2, 0, 3)
+        self._classes = torch.zeros((x, y, z), dtype=torch.uint8)
 
     def classes(self, models: Mapping[View, ViewModel], progress: Progress) -> npt.NDArray[np.uint8]:
         """Classes (X, Y, Z) of the slab after all views."""
-        *earlier, last = models
-        # Stored as (Z, X, Y, class): whole coronal and sagittal rows are then contiguous.
-        x, y, z = self._shape
-        total = torch.zeros((z, x, y, N_CLASSES if earlier else 0), dtype=torch.float16).permute(1, 2, 0, 3)
-        for view in earlier:
-            for part, logits in self._logits(view, models[view], progress):
-                if logits is not None:
-                    seen = _seen(total, view)[part]
-                    seen.copy_(_add(seen, logits, models[view].weight))
-        classes = torch.zeros(self._shape, dtype=torch.uint8)
-        for part, logits in self._logits(last, models[last], progress):
-            before = _seen(total, last)[part] if earlier else None
-            if before is not None or logits is not None:
-                _seen(classes, last)[part] = _largest(_add(before, logits, models[last].weight))
-        return classes.numpy()
+        *_, last = models
+        for view, model in models.items():
+            along = self._slab[view_axes(view)[2]]
+            progress.view(view, along.stop - along.start)
+            start = along.start
+            while start < along.stop:  # in steps that shrink when the engine runs out of memory
+                stop = min(start + model.engine.batch_size, along.stop)
+                self._add(view, model, start, stop, is_last=view == last)
+                progress.advance(stop - start)
+                start = stop
+        return self._classes.numpy()
 
-    def _logits(self, view: View, model: ViewModel, progress: Progress) -> Iterator[tuple[slice, Tensor | None]]:
-        """Slices of the slab along a view's axis, and their logits float32 (N, H, W, 79); None without any head."""
+    def _add(self, view: View, model: ViewModel, start: int, stop: int, *, is_last: bool) -> None:
+        """Add slices of a view to the sum; of the last view, find the largest instead."""
         rows, columns, along = (self._slab[axis] for axis in view_axes(view))
-        volume = to_view(self._scene.volume, view)
-        progress.view(view, along.stop - along.start)
-        start = along.start
-        while start < along.stop:  # in steps that shrink when the engine runs out of memory
-            stop = min(start + model.engine.batch_size, along.stop)
-            head = self._head(view, model, start, stop)
-            logits = None
-            if head is None or head.any() or self._keeps_nan:
-                logits = model.engine.logits(thick_slices(volume, start, stop, model.slices), self._scene.scale, head)
-                if self._on_counts:
-                    self._on_counts(view, start, volume.shape[2], model.engine.take_counts())
-                logits = _to_full(logits[:, :, rows, columns].permute(0, 2, 3, 1).cpu())
-                if not self._keeps_nan:
-                    logits = logits.masked_fill(logits.isnan(), 0)
-            yield slice(start - along.start, stop - along.start), logits
-            progress.advance(stop - start)
-            start = stop
+        part = slice(start - along.start, stop - along.start)
+        classes = _seen(self._classes, view)[part]
+        sums = LogitSum(_seen(self._total, view)[part], model.weight, (rows, columns), model.order, self._nan_wins)
+        head = self._head(view, model, start, stop)
+        if head is not None and not head.any() and not self._nan_wins:
+            if is_last:
+                classes.copy_(sums.largest())
+            return
+        volume, scale = to_view(self._scene.volume, view), self._scene.scale
+        slices = thick_slices(volume, start, stop, model.slices)
+        if is_last:
+            model.engine.largest(slices, scale, head, sums, classes)
+        else:
+            model.engine.accumulate(slices, scale, head, sums)
+        if self._on_counts:
+            self._on_counts(view, start, volume.shape[2], model.engine.take_counts())
 
     def _head(self, view: View, model: ViewModel, start: int, stop: int) -> npt.NDArray[np.bool_] | None:
         """Where the slices' input is not NaN, bool (N, H, W)."""
@@ -190,24 +190,3 @@ def _seen(volume: Tensor, view: View) -> Tensor:
     """A tensor (X, Y, Z, ...) with slices first: (S, H, W, ...), without a copy."""
     rows, columns, along = view_axes(view)
     return volume.permute(along, rows, columns, *range(3, volume.dim()))
-
-
-def _add(before: Tensor | None, logits: Tensor | None, weight: float) -> Tensor:
-    """The float16 sum so far plus weighted logits, in float32; either may be missing."""
-    if logits is None:
-        assert before is not None
-        return before.float()
-    return logits * weight if before is None else torch.add(before.float(), logits, alpha=weight)
-
-
-def _to_full(logits: Tensor) -> Tensor:
-    """Logits (..., 79), with the sagittal ones given to both sides that share them."""
-    if logits.shape[-1] != N_SAGITTAL_CLASSES:
-        return logits
-    voxels = logits.flatten(end_dim=-2)  # two axes are selected from several times as fast as four
-    return voxels.index_select(1, _SAGITTAL_TO_FULL).view(*logits.shape[:-1], N_CLASSES)
-
-
-def _largest(logits: Tensor) -> Tensor:
-    """Class (...) of the largest of logits (..., 79) in float16; the first of equal ones or of NaN, as in NumPy."""
-    return torch.from_numpy(logits.half().float().numpy().argmax(axis=-1))

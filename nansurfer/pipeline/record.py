@@ -38,7 +38,7 @@ class Stopwatch:
 
 
 def run_record(
-    options: SegmentOptions, device: str, threads: int, timings_s: Mapping[str, float], **facts: Any
+    options: SegmentOptions, machine: Mapping[str, Any], timings_s: Mapping[str, float], **facts: Any
 ) -> dict[str, Any]:
     """Contents of ``nansurfer.json``; ``facts`` are what only the caller knows, such as the checksums."""
     return {
@@ -46,7 +46,7 @@ def run_record(
         "finished": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "versions": package_versions(),
         "options": dataclasses.asdict(options),
-        "machine": {"system": platform.platform(), "device": device, "threads": threads},
+        "machine": {"system": platform.platform(), **machine},
         **facts,
         "timings_s": dict(timings_s),
         "elapsed_s": round(sum(timings_s.values()), 3),

@@ -19,7 +19,7 @@ from nansurfer.labels import (
     split_cortex,
     volume_statistics,
 )
-from nansurfer.report import ViewSkips
+from nansurfer.report import SkipReport
 
 
 @dataclass(frozen=True)
@@ -44,10 +44,10 @@ class SegmentationResult:
         Stage of the run to its duration in seconds.
     folder
         The subject's folder; None when nothing was written.
-    skips
-        What each view did not compute; empty without the report, and for a result read from disk.
-    counting_s
-        Seconds spent on counting that.
+    device, engine
+        Where and how the networks were run; empty for a result read from disk.
+    skip_report
+        What the networks did not compute; None where it was not counted, and for a result read from disk.
     """
 
     conformed: nib.MGHImage
@@ -58,8 +58,9 @@ class SegmentationResult:
     brain_volume_ml: float
     timings_s: Mapping[str, float]
     folder: Path | None
-    skips: tuple[ViewSkips, ...] = ()
-    counting_s: float = 0.0
+    device: str = ""
+    engine: str = ""
+    skip_report: SkipReport | None = None
 
 
 def result_from_classes(conformed: nib.MGHImage, classes: npt.NDArray[np.uint8]) -> SegmentationResult:

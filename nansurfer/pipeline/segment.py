@@ -17,6 +17,8 @@ from nibabel.spatialimages import SpatialImage
 
 from nansurfer.engine import (
     DenseEngine,
+    Engine,
+    FastEngine,
     ReferenceEngine,
     available_cpus,
     is_out_of_memory,
@@ -26,7 +28,7 @@ from nansurfer.engine import (
 from nansurfer.errors import ConfigError, DeviceError, NoBrainError
 from nansurfer.files import sha256
 from nansurfer.labels import MIN_BRAIN_VOLUME_ML
-from nansurfer.models import Network
+from nansurfer.models import ModelConfig, Network
 from nansurfer.pipeline.aggregate import Scene, ViewModel, aggregate_views
 from nansurfer.pipeline.options import SegmentOptions, make_options
 from nansurfer.pipeline.outputs import (
@@ -85,27 +87,53 @@ class Segmenter:
         resolve_device(self.options.compute.device)
         self.threads = self.options.compute.threads or available_cpus()
         self.weights: WeightSet = resolve(self.options.weights, views=self.options.views)
+        self._models: dict[str, Mapping[View, ViewModel]] = {}
 
     @cached_property
-    def models(self) -> Mapping[View, ViewModel]:
-        """The views' networks, in the order in which they are added."""
+    def _networks(self) -> Mapping[View, tuple[ModelConfig, Network]]:
         torch.set_num_threads(self.threads)
         torch.set_flush_denormal(True)
         keep_freed_memory()
-        networks = {view: load_network(self.weights, view) for view in self.options.views}
-        order = next(iter(networks.values()))[0].views
-        return {
-            view: ViewModel.of(self._engine(networks[view][1]), networks[view][0], view)
-            for view in order
-            if view in networks
-        }
+        return {view: load_network(self.weights, view) for view in self.options.views}
 
-    def _engine(self, network: Network) -> DenseEngine:
-        compute = replace(self.options.compute, fold=not self.options.fastsurfer_compat)
-        policy = self.options.skip.policy()
+    def models(self, scene: Scene) -> Mapping[View, ViewModel]:
+        """The views' networks in the engine that suits a scene, in the order in which they are added."""
+        networks = self._networks
+        order = next(iter(networks.values()))[0].views
+        engine = self._engine_for(scene)
+        if engine not in self._models:
+            self._models[engine] = {
+                view: ViewModel.of(self._build(engine, networks[view][1]), networks[view][0], view)
+                for view in order
+                if view in networks
+            }
+        return self._models[engine]
+
+    def _engine_for(self, scene: Scene) -> str:
+        """``"fast"`` or ``"reference"``."""
+        asked, skip = self.options.compute.engine, self.options.skip
+        if asked != "auto":
+            return asked
+        x, y, z = scene.volume.shape
+        serves = (
+            not (skip.paper_compat or self.options.fastsurfer_compat)
+            and resolve_device(self.options.compute.device).type == "cpu"
+            and self.options.compute.dtype == torch.float32
+            and x == y == z
+            and all(
+                FastEngine.serves(network, skip.policy(), (x, y), scene.scale) for _, network in self._networks.values()
+            )
+        )
+        return "fast" if serves else "reference"
+
+    def _build(self, engine: str, network: Network) -> Engine:
+        compute = replace(self.options.compute, fold=not self.options.fastsurfer_compat, threads=self.threads)
+        policy, counting = self.options.skip.policy(), self.options.report
+        if engine == "fast":
+            return FastEngine(network, compute, policy, counting=counting)
         if policy.mode == "off":
             return DenseEngine(network, compute)
-        return ReferenceEngine(network, compute, policy, counting=self.options.report)
+        return ReferenceEngine(network, compute, policy, counting=counting)
 
     @_memory_shortage_reported()
     def segment(
@@ -137,8 +165,9 @@ class Segmenter:
         with watch.stage("Writing"):
             caption = f"{sid}   brain {result.brain_volume_ml:.0f} ml   weights {self.weights.name}"
             write_outputs(staging, image, result, sid=sid, native=self.options.native, caption=caption)
-            if self.options.report:
-                write_skip_report(staging / REPORT, self._skip_report(sid, result), result.conformed, result.labels)
+            if result.skip_report:
+                report = replace(result.skip_report, sid=sid)
+                write_skip_report(staging / REPORT, report, result.conformed, result.labels)
             facts = {
                 "input": {"path": str(path.resolve()), "sha256": checksum},
                 "weights": {
@@ -148,8 +177,8 @@ class Segmenter:
                 },
                 "brain_volume_ml": round(result.brain_volume_ml, 3),
             }
-        device = str(next(iter(self.models.values())).engine.device)
-        write_record(staging, run_record(self.options, device, self.threads, watch.timings_s, **facts))
+        machine = {"device": result.device, "engine": result.engine, "threads": self.threads}
+        write_record(staging, run_record(self.options, machine, watch.timings_s, **facts))
         return replace(result, timings_s=watch.timings_s)
 
     def _compute(self, image: SpatialImage, watch: Stopwatch, progress: Progress) -> SegmentationResult:
@@ -158,34 +187,41 @@ class Segmenter:
         with watch.stage("Finding the head"):
             scene = self._scene(conformed)
         with watch.stage("Loading weights"):
-            models = self.models
+            models = self.models(scene)
         log = SkipLog()
         with watch.stage("Running the network"):
             classes = aggregate_views(
                 scene,
                 models,
                 progress,
-                any_nan_is_background=self.options.skip.paper_compat,
+                nan_wins=self.options.skip.paper_compat,
                 on_counts=log.add if self.options.report else None,
             )
         with watch.stage("Labelling"):
             result = result_from_classes(conformed, classes)
         self._check_brain(result)
-        return replace(result, timings_s=watch.timings_s, skips=log.views, counting_s=log.counting_s)
+        engine = next(iter(models.values())).engine
+        return replace(
+            result,
+            timings_s=watch.timings_s,
+            device=str(engine.device),
+            engine=self._engine_for(scene),
+            skip_report=self._skip_report(log, engine.left_dense, watch) if self.options.report else None,
+        )
 
-    def _skip_report(self, sid: str, result: SegmentationResult) -> SkipReport:
-        counted = [array for view in result.skips for array in (view.skipped, view.mixed, view.tiles)]
+    def _skip_report(self, log: SkipLog, left_dense: tuple[str, ...], watch: Stopwatch) -> SkipReport:
+        counted = [array for view in log.views for array in (view.skipped, view.mixed, view.tiles)]
         return SkipReport(
-            sid=sid,
+            sid="",
             versions=package_versions(),
             options=self.options.skip.chosen() | {"weights": self.weights.name},
-            views=result.skips,
-            timings_s=result.timings_s,
+            views=log.views,
+            timings_s=watch.timings_s,
             bookkeeping={
-                "counting_s": round(result.counting_s, 3),
+                "counting_s": round(log.counting_s, 3),
                 "memory_mb": round(sum(array.nbytes for array in counted) / 1e6, 3),
             },
-            left_dense=next(iter(self.models.values())).engine.left_dense,
+            left_dense=left_dense,
         )
 
     def _scene(self, conformed: nib.MGHImage) -> Scene:

@@ -16,11 +16,11 @@ from nansurfer.volume import View
 NaNMode = Literal["auto", "off", "aggressive", "conservative", "background"]
 
 _PAPERS = {"threshold": 0.5, "fill": "mean", "max_ties": 1, "tie_tolerance": 1e-7}
-_BACKGROUND = {"threshold": 1.0, "fill": "blank"}
-_MARGIN_AT_THRESHOLD_1 = 0
-_MARGIN_BELOW = 12
-"""Where windows that are NaN in part are skipped, what is computed loses its corners with every convolution: the
-margin is what it may lose."""
+_BACKGROUND = {"threshold": 0.5, "fill": "blank"}
+_MARGINS = ((0.7, 2), (0.5, 4), (0.0, 8))
+"""From a threshold on, the margin. Where windows that are NaN in part are skipped, what is computed loses its corners
+with every convolution: the margin is what it may lose."""
+_POOL_MARGIN = 4  # as far as the four convolutions of a block look
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,8 @@ class SkipOptions:
         ``"blank"``, what the layer sees of an empty slice (background only).
     margin
         Voxels of background around the head that are computed all the same (background only).
+    pool_margin
+        Pixels around what is kept that every pooling keeps as well (background with blank fill only).
     max_ties
         Equal values that a maximum may have without being NaN (aggressive and conservative only).
     tie_tolerance
@@ -58,6 +60,7 @@ class SkipOptions:
     threshold: float | None = None
     fill: Fill | None = None
     margin: int | None = None
+    pool_margin: int | None = None
     max_ties: int | None = None
     tie_tolerance: float | None = None
     paper_compat: bool = False
@@ -75,8 +78,8 @@ class SkipOptions:
     @property
     def _without_say(self) -> tuple[str, ...]:
         if self.nan == "off":
-            return "threshold", "fill", "margin", "max_ties", "tie_tolerance"
-        return ("max_ties", "tie_tolerance") if self.marks_background else ("margin",)
+            return "threshold", "fill", "margin", "pool_margin", "max_ties", "tie_tolerance"
+        return ("max_ties", "tie_tolerance") if self.marks_background else ("margin", "pool_margin")
 
     @property
     def marks_background(self) -> bool:
@@ -92,14 +95,18 @@ class SkipOptions:
         if self.marks_background:
             given["nan"] = "background"
             if self.margin is None:
-                given["margin"] = _MARGIN_AT_THRESHOLD_1 if given["threshold"] == 1 else _MARGIN_BELOW
+                given["margin"] = next(margin for least, margin in _MARGINS if given["threshold"] >= least)
+            if self.pool_margin is None:
+                given["pool_margin"] = _POOL_MARGIN if given["fill"] == "blank" else 0
         return given
 
     def policy(self) -> NaNPolicy:
         """What the networks' layers need to know."""
         chosen = self.chosen()
-        names = {"threshold": "threshold", "fill": "fill", "max_ties": "max_ties", "tie_tolerance": "rtol"}
-        choices = {names[name]: value for name, value in chosen.items() if name in names and value is not None}
+        names = ("threshold", "fill", "pool_margin", "max_ties")
+        choices = {name: chosen[name] for name in names if chosen[name] is not None}
+        if chosen["tie_tolerance"] is not None:
+            choices["rtol"] = chosen["tie_tolerance"]
         return NaNPolicy(chosen["nan"], count_include_pad=self.paper_compat, **choices)
 
 

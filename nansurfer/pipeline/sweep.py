@@ -132,9 +132,10 @@ def _measured(
     skip: SkipOptions, result: SegmentationResult, dense_labels: npt.NDArray[np.int16], dense: SweepRow | None
 ) -> SweepRow:
     """A run's row; ``dense`` is None for the dense run itself."""
-    layers = [layer for view in result.skips for layer in view.layer_skips()]
+    assert result.skip_report is not None
+    layers, counting_s = result.skip_report.layers, result.skip_report.bookkeeping["counting_s"]
     skipped = mac_skip_ratio(layers)
-    network_s = result.timings_s[_NETWORK_STAGE] - result.counting_s
+    network_s = result.timings_s[_NETWORK_STAGE] - counting_s
     left_by_dense = 1 - dense.mac_skip_ratio if dense else 1 - skipped
     compared = compare_labels(dense_labels, result.labels, result.conformed.affine)
     return SweepRow(
@@ -143,7 +144,7 @@ def _measured(
         mac_skip_ratio=round(skipped, _RATIO_DIGITS),
         speedup_bound=round(left_by_dense / (1 - skipped), _RATIO_DIGITS) if skipped < 1 else None,
         network_s=round(network_s, 3),
-        total_s=round(sum(result.timings_s.values()) - result.counting_s, 3),
+        total_s=round(sum(result.timings_s.values()) - counting_s, 3),
         time_ratio=round(network_s / dense.network_s, _RATIO_DIGITS) if dense else 1.0,
         dice_whole=compared.whole.dice,
         dice_mean=compared.mean_dice,

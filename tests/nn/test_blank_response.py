@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -47,6 +49,23 @@ def test_an_empty_background_can_be_nan_without_a_trace() -> None:
     assert output.isnan().any()
     computed = ~output.isnan()
     torch.testing.assert_close(output[computed], network()(x)[computed], rtol=0, atol=1e-12)
+
+
+def test_a_pool_margin_keeps_what_lies_around_the_kept() -> None:
+    """And takes it for empty: with it the dense result comes out where it would not without."""
+    x = torch.zeros(1, 1, 40, 40).double()
+    x[..., 18:22, 18:22] = torch.rand(4, 4).double()
+    dense = network()(x)
+    outputs = []
+    for pool_margin in (0, 4):
+        model = nanify(network(), replace(BLANK, pool_margin=pool_margin))
+        record_blank(model, torch.zeros_like(x))
+        background = x == 0
+        background[..., 16:24, 16:24] = False  # as far as the network looks before the pooling
+        outputs.append(model(x.masked_fill(background, torch.nan)))
+    narrow, wide = (~output.isnan() for output in outputs)
+    assert (wide & ~narrow).any()
+    torch.testing.assert_close(outputs[1][wide], dense[wide], rtol=0, atol=1e-12)
 
 
 def test_modes_and_counting_are_as_before() -> None:

@@ -16,6 +16,8 @@ from nansurfer.nn import NaNPolicy
         ({"mode": "background", "threshold": 1.1}, "threshold"),
         ({"mode": "background", "fill": "noise"}, "fill"),
         ({"mode": "aggressive", "fill": "blank"}, "aggressive"),
+        ({"mode": "background", "pool_margin": 1}, "pool margin is 1"),
+        ({"mode": "background", "fill": "blank", "pool_margin": -1}, "margin of a pooling is -1"),
         ({"mode": "conservative", "fill": "blank"}, "conservative"),
         ({"mode": "aggressive", "max_ties": 0}, "max_ties"),
         ({"mode": "aggressive", "rtol": -1.0}, "tolerances"),

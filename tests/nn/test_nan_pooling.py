@@ -81,6 +81,25 @@ def test_without_counting_ties_only_all_nan_is_nan() -> None:
     assert indices.flatten().tolist() == [0, 2]
 
 
+def test_a_margin_takes_what_an_empty_image_has_there() -> None:
+    x = torch.full((1, 1, 2, 10), NAN)
+    x[0, 0, 1, 4] = 5.0
+    blank = torch.full((1, 1, 5), 7.0), torch.arange(100, 105).view(1, 1, 5)
+    options = {"max_ties": None, "return_indices": True, "blank": blank}
+    values, indices = nan_max_pool2d(x, 2, margin=1, **options)
+    assert_same(values, image([[NAN, 7, 5, 7, NAN]]))
+    assert indices.tolist() == [[[[0, 101, 14, 103, 8]]]]
+    values, _ = nan_max_pool2d(torch.full_like(x, NAN), 2, margin=9, **options)
+    assert values.isnan().all()  # nothing to be around of
+
+
+def test_a_margin_in_3d_goes_along_all_diagonals() -> None:
+    x = torch.full((1, 2, 6, 6, 6), NAN)
+    x[:, :, 2, 2, 2] = 1.0
+    blank = torch.zeros(2, 3, 3, 3), torch.zeros(2, 3, 3, 3, dtype=torch.int64)
+    assert not nan_max_pool3d(x, 2, max_ties=None, margin=1, blank=blank).isnan().any()
+
+
 def test_tolerances() -> None:
     window = image([[1.0, 1.001], [0, 0]])
     assert nan_max_pool2d(window, 2).item() == pytest.approx(1.001)
@@ -115,6 +134,11 @@ def test_dilated_window_that_misses_the_image() -> None:
 def test_senseless_arguments(arguments, words) -> None:
     with pytest.raises(ConfigError, match=words):
         nan_max_pool2d(torch.zeros(1, 1, 4, 4), **({"kernel_size": 2} | arguments))
+
+
+def test_a_margin_needs_to_know_an_empty_image() -> None:
+    with pytest.raises(ConfigError, match="record_blank"):
+        nan_max_pool2d(torch.full((1, 1, 2, 2), NAN), 2, margin=1)
 
 
 def test_wrong_number_of_axes() -> None:

@@ -9,12 +9,14 @@ import pytest
 import torch
 from torch import Tensor
 
+from nansurfer.engine import LogitSum
 from nansurfer.labels import SAGITTAL_TO_FULL
 from nansurfer.pipeline import Progress, aggregate
 from nansurfer.pipeline.aggregate import Scene, ViewModel, aggregate_views
 from nansurfer.volume import VIEWS, View, whole_box
 
 WEIGHTS: dict[View, float] = {"coronal": 0.4, "sagittal": 0.2, "axial": 0.4}  # in FastSurfer's order
+ORDER = {"coronal": None, "sagittal": SAGITTAL_TO_FULL.tolist(), "axial": None}
 CLASSES = {"coronal": 79, "sagittal": 51, "axial": 79}
 
 # Every voxel has its own intensity, so a voxel's logits tell where an engine saw it.
@@ -34,6 +36,12 @@ class TableEngine:
         self.batches.append(len(slices))
         return self.table[torch.from_numpy(slices[:, 3]).long()].permute(0, 3, 1, 2)
 
+    def accumulate(self, slices: np.ndarray, scale: float, head: np.ndarray | None, sums: LogitSum) -> None:
+        sums.add(self.logits(slices, scale, head))
+
+    def largest(self, slices, scale, head, sums: LogitSum, classes: Tensor) -> None:
+        classes.copy_(sums.largest(self.logits(slices, scale, head)))
+
 
 def random_tables(seed: int = 0) -> dict[View, Tensor]:
     generator = torch.Generator().manual_seed(seed)
@@ -50,7 +58,7 @@ def constant_tables(**logits: dict[int, float]) -> dict[View, Tensor]:
 
 
 def models_of(tables: dict[View, Tensor], order=WEIGHTS, **options) -> dict[View, ViewModel]:
-    return {view: ViewModel(TableEngine(tables[view], **options), WEIGHTS[view], slices=7) for view in order}
+    return {view: ViewModel(TableEngine(tables[view], **options), WEIGHTS[view], 7, ORDER[view]) for view in order}
 
 
 def classes_of(tables: dict[View, Tensor], *, box=None, order=WEIGHTS, progress=None, **options) -> np.ndarray:
@@ -156,7 +164,7 @@ def test_no_slice_is_left_out_when_batches_shrink() -> None:
             return logits
 
     tables = random_tables()
-    models = {view: ViewModel(Shrinking(tables[view], 4), WEIGHTS[view], slices=7) for view in WEIGHTS}
+    models = {view: ViewModel(Shrinking(tables[view], 4), WEIGHTS[view], 7, ORDER[view]) for view in WEIGHTS}
     classes = aggregate_views(Scene(VOLUME, whole_box(VOLUME)), models, Progress())
     np.testing.assert_array_equal(classes, fastsurfers_classes(tables))
     assert models["coronal"].engine.batches == [4, 2, 1]
@@ -254,7 +262,7 @@ def test_where_all_abstain_is_background() -> None:
 def test_in_the_papers_one_nan_makes_background(view) -> None:
     tables = with_nan(constant_tables(coronal={5: 1.0}), view, int(VOLUME[2, 3, 4]))
     scene = Scene(VOLUME, whole_box(VOLUME))
-    classes = aggregate_views(scene, models_of(tables), Progress(), any_nan_is_background=True)
+    classes = aggregate_views(scene, models_of(tables), Progress(), nan_wins=True)
     assert classes[2, 3, 4] == 0
     assert np.count_nonzero(classes == 5) == VOLUME.size - 1
 

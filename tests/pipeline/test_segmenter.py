@@ -6,6 +6,7 @@ import errno
 import importlib
 import json
 import logging
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel as nib
@@ -18,6 +19,7 @@ from nansurfer.engine import DenseEngine
 from nansurfer.errors import ConfigError, DeviceError, NoBrainError, OutputError, WeightsError
 from nansurfer.files import sha256
 from nansurfer.pipeline import Progress, Segmenter, make_options
+from nansurfer.pipeline.aggregate import Scene
 
 segment_module = importlib.import_module("nansurfer.pipeline.segment")
 
@@ -35,6 +37,7 @@ FILES = {
     "report/skip_report.html",
     "nansurfer.json",
 }
+SCENE = Scene(np.zeros((256, 256, 256), np.uint8), (slice(0, 256),) * 3)
 NATIVE = "mri/aparc.DKTatlas+aseg.deep.native.nii.gz"
 
 # The thin cortex and the right white matter of the fixture's brain, as labels.
@@ -76,12 +79,12 @@ class TestWithARealNetwork:
 
     def test_views_are_run_in_the_models_order(self, tiny_weights: Path) -> None:
         options = make_options(weights=str(tiny_weights), views=("axial", "sagittal", "coronal"))
-        assert list(Segmenter(options).models) == ["coronal", "sagittal", "axial"]
+        assert list(Segmenter(options).models(SCENE)) == ["coronal", "sagittal", "axial"]
 
     def test_a_view_that_is_left_out_needs_no_weights(self, tiny_weights: Path, tmp_path: Path) -> None:
         (tmp_path / "axial.safetensors").write_bytes((tiny_weights / "axial.safetensors").read_bytes())
         options = make_options(weights=str(tmp_path), views=("axial",))
-        assert list(Segmenter(options).models) == ["axial"]
+        assert list(Segmenter(options).models(SCENE)) == ["axial"]
         with pytest.raises(WeightsError, match="coronal"):
             Segmenter(make_options(weights=str(tmp_path), views=("axial", "coronal")))
 
@@ -276,9 +279,33 @@ class TestSegmenter:
         assert type(engine) is DenseEngine
         assert "inp_block.gn1.weight" in engine._network.state_dict()
 
+    @pytest.mark.parametrize(
+        ("choices", "expected"),
+        [
+            ({}, "fast"),
+            ({"engine": "reference"}, "reference"),
+            ({"nan": "aggressive"}, "reference"),
+            ({"nan": "off"}, "fast"),
+            ({"fastsurfer_compat": True}, "reference"),
+            ({"fill": "mean"}, "reference"),
+            ({"paper_compat": True}, "reference"),
+            ({"precision": "bfloat16"}, "reference"),
+        ],
+    )
+    def test_the_engine_that_serves(self, tiny_weights: Path, monkeypatch, choices, expected) -> None:
+        monkeypatch.setattr("nansurfer.engine.native.load_kernels", object)
+        segmenter = Segmenter(make_options(weights=str(tiny_weights), device="cpu", **choices))
+        assert segmenter._engine_for(SCENE) == expected
+        assert segmenter._engine_for(replace(SCENE, scale=1.25)) == "reference"
+
+    def test_without_compiled_kernels_it_is_the_reference(self, tiny_weights: Path, monkeypatch) -> None:
+        monkeypatch.setattr("nansurfer.engine.native.load_kernels", lambda: None)
+        segmenter = Segmenter(make_options(weights=str(tiny_weights), device="cpu"))
+        assert segmenter._engine_for(SCENE) == "reference"
+
     def test_threads(self, tiny_weights: Path) -> None:
         segmenter = Segmenter(make_options(weights=str(tiny_weights), threads=2))
-        assert segmenter.models
+        assert segmenter.models(SCENE)
         assert torch.get_num_threads() == 2
 
 

@@ -13,19 +13,22 @@ from nansurfer.pipeline.skipping import SkipLog, SkipOptions
 
 def chosen(**options) -> tuple:
     choices = SkipOptions(**options).chosen()
-    return tuple(choices[name] for name in ("nan", "threshold", "fill", "margin", "max_ties", "tie_tolerance"))
+    return tuple(
+        choices[name] for name in ("nan", "threshold", "fill", "margin", "pool_margin", "max_ties", "tie_tolerance")
+    )
 
 
 @pytest.mark.parametrize(
     ("options", "expected"),
     [
-        ({}, ("background", 1.0, "blank", 0, None, None)),
-        ({"threshold": 0.5}, ("background", 0.5, "blank", 12, None, None)),
-        ({"threshold": 0.5, "margin": 3}, ("background", 0.5, "blank", 3, None, None)),
-        ({"nan": "background", "fill": "mean"}, ("background", 1.0, "mean", 0, None, None)),
-        ({"nan": "aggressive"}, ("aggressive", 0.5, "mean", None, 1, 1e-7)),
-        ({"nan": "conservative", "threshold": 1.0, "max_ties": 2}, ("conservative", 1.0, "mean", None, 2, 1e-7)),
-        ({"nan": "off"}, ("off", None, None, None, None, None)),
+        ({}, ("background", 0.5, "blank", 4, 4, None, None)),
+        ({"threshold": 1.0}, ("background", 1.0, "blank", 2, 4, None, None)),
+        ({"threshold": 0.3}, ("background", 0.3, "blank", 8, 4, None, None)),
+        ({"threshold": 0.5, "margin": 3, "pool_margin": 0}, ("background", 0.5, "blank", 3, 0, None, None)),
+        ({"nan": "background", "fill": "mean"}, ("background", 0.5, "mean", 4, 0, None, None)),
+        ({"nan": "aggressive"}, ("aggressive", 0.5, "mean", None, None, 1, 1e-7)),
+        ({"nan": "conservative", "threshold": 1.0, "max_ties": 2}, ("conservative", 1.0, "mean", None, None, 2, 1e-7)),
+        ({"nan": "off"}, ("off", None, None, None, None, None, None)),
     ],
 )
 def test_what_is_not_chosen_follows_from_the_rest(options, expected):
@@ -49,6 +52,7 @@ def test_the_layers_policy():
         ({"margin": -1}, "margin is -1"),
         ({"nan": "off", "threshold": 0.5}, "threshold has no say when nan is 'off'"),
         ({"nan": "aggressive", "margin": 3}, "margin has no say"),
+        ({"fill": "mean", "pool_margin": 3}, "pool margin is 3"),
         ({"max_ties": 2, "tie_tolerance": 0.1}, "max_ties, tie_tolerance has no say when nan is 'auto'"),
         ({"nan": "conservative", "fill": "blank"}, "blank"),
         ({"nan": "aggressive", "max_ties": 0}, "max_ties"),

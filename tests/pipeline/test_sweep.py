@@ -16,7 +16,7 @@ import pytest
 from nansurfer.errors import ConfigError, InputNotFoundError, NoBrainError, OutputError
 from nansurfer.pipeline import Progress, SegmentationResult, Segmenter, SegmentOptions, make_options
 from nansurfer.pipeline.sweep import sweep, sweep_points
-from nansurfer.report import ViewSkips
+from nansurfer.report import SkipReport, ViewSkips
 from nansurfer.report.sweep import SweepRow
 
 CUBE = (16, 16, 16)
@@ -51,8 +51,15 @@ class Machine:
             brain_volume_ml=0.0,
             folder=None,
             timings_s={"Conforming": 2.0, "Running the network": 4.5 if dense else 1.5},
-            skips=(view_skips(20 if dense else self.skipped_windows),),
-            counting_s=0.5,
+            skip_report=SkipReport(
+                sid="",
+                versions={},
+                options={},
+                views=(view_skips(20 if dense else self.skipped_windows),),
+                timings_s={},
+                bookkeeping={"counting_s": 0.5},
+                left_dense=(),
+            ),
         )
 
 
@@ -161,7 +168,7 @@ class TestMeasures:
             "nan": "background",
             "threshold": 0.5,
             "fill": "blank",
-            "margin": 12,
+            "margin": 4,
             "mean_skip_ratio": 0.8,
             "mac_skip_ratio": 0.8,
             "speedup_bound": 2.0,
@@ -253,7 +260,7 @@ class TestGoingOn:
         list(run(0.5))
         list(run(1, margin=2))
         rows = list(run(0.5))
-        assert [(row.threshold, row.margin) for row in rows] == [(None, None), (0.5, 12), (1, 2)]
+        assert [(row.threshold, row.margin) for row in rows] == [(None, None), (0.5, 4), (1, 2)]
         assert machine.runs == 3
 
     def test_a_lost_table_comes_back(self, run, tmp_path: Path, machine: Machine) -> None:

@@ -7,6 +7,7 @@ from functools import reduce
 from typing import Literal, get_args
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from nansurfer.errors import ConfigError
@@ -21,6 +22,8 @@ from nansurfer.nn.functional.windows import (
 )
 
 Ties = Literal["nan", "mark"]
+Pooled = tuple[Tensor, Tensor]
+"""Values and indices."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,7 @@ class PoolOptions:
     rtol: float = 1e-7
     atol: float = 1e-8
     ties: Ties = "nan"
+    margin: int = 0
 
     def __post_init__(self) -> None:
         if self.max_ties is not None and self.max_ties < 1:
@@ -39,6 +43,8 @@ class PoolOptions:
             raise ConfigError(f"The tolerances are rtol {self.rtol:g} and atol {self.atol:g}; give 0 or more.")
         if self.ties not in get_args(Ties):
             raise ConfigError(f"ties is {self.ties!r}; give one of {', '.join(get_args(Ties))}.")
+        if self.margin < 0:
+            raise ConfigError(f"The margin of a pooling is {self.margin}; give 0 or more positions.")
 
 
 def nan_max_pool2d(
@@ -54,6 +60,8 @@ def nan_max_pool2d(
     rtol: float = 1e-7,
     atol: float = 1e-8,
     ties: Ties = "nan",
+    margin: int = 0,
+    blank: Pooled | None = None,
 ) -> Tensor | tuple[Tensor, Tensor]:
     """Maxima of the windows' values that are not NaN; a maximum with too many ties is NaN, or marked.
 
@@ -68,6 +76,9 @@ def nan_max_pool2d(
         only for finite m. None: ties never count.
     rtol, atol
         Tolerances of a tie; compared in float32, or in float64 for float64.
+    margin, blank
+        Windows of nothing but NaN that lie up to ``margin`` positions away (along axes and diagonals) from one with
+        a value take the values and indices of ``blank``: those, (C, H', W'), that an empty image has there.
     ties
         What becomes of a window with more than ``max_ties``. ``"nan"`` (the papers' aggressive form): the value is
         NaN and the index is the window's first position inside the image. ``"mark"`` (conservative): the value is
@@ -91,10 +102,11 @@ def nan_max_pool2d(
     Notes
     -----
     The NaN pooling of "NaN Pooling and Convolution Accelerate U-Nets" (2025). Unlike the authors' code no sample
-    sees another's ties, infinities never arise from NaN, and padding, dilation and 3D are supported.
+    sees another's ties, infinities never arise from NaN, and padding, dilation and 3D are supported; the margin is
+    ours.
     """
-    options = PoolOptions(max_ties, rtol, atol, ties)
-    values, indices = max_pool(2, x, kernel_size, stride, padding, dilation, ceil_mode, options)
+    options = PoolOptions(max_ties, rtol, atol, ties, margin)
+    values, indices = max_pool(2, x, kernel_size, stride, padding, dilation, ceil_mode, options, blank)
     return (values, indices) if return_indices else values
 
 
@@ -111,10 +123,12 @@ def nan_max_pool3d(
     rtol: float = 1e-7,
     atol: float = 1e-8,
     ties: Ties = "nan",
+    margin: int = 0,
+    blank: Pooled | None = None,
 ) -> Tensor | tuple[Tensor, Tensor]:
     """Like :func:`nan_max_pool2d`, for volumes (N, C, D, H, W); indices are flat positions in the volume."""
-    options = PoolOptions(max_ties, rtol, atol, ties)
-    values, indices = max_pool(3, x, kernel_size, stride, padding, dilation, ceil_mode, options)
+    options = PoolOptions(max_ties, rtol, atol, ties, margin)
+    values, indices = max_pool(3, x, kernel_size, stride, padding, dilation, ceil_mode, options, blank)
     return (values, indices) if return_indices else values
 
 
@@ -127,7 +141,8 @@ def max_pool(
     dilation: Size,
     ceil_mode: bool,
     options: PoolOptions,
-) -> tuple[Tensor, Tensor]:
+    blank: Pooled | None = None,
+) -> Pooled:
     """Values and indices of :func:`nan_max_pool2d` or its 3D twin, by ``dims``."""
     check_layout(x, dims)
     windows = _pool_windows(x.shape[2:], kernel_size, stride, padding, dilation, ceil_mode)
@@ -142,7 +157,22 @@ def max_pool(
         index = torch.where(undecided, index, _first(positions, [value == largest for value in candidates]))
     # Gathered from x, so that gradients flow to that position alone, as in PyTorch's pooling.
     values = x.flatten(2).gather(2, index.flatten(2)).view_as(index).masked_fill(undecided, torch.nan)
-    return values, (_listed(positions, tied, crowded, index) if options.ties == "mark" else index)
+    if options.ties == "mark":
+        return values, _listed(positions, tied, crowded, index)
+    if options.margin and undecided.any():
+        return _widened(values, index, options.margin, blank)
+    return values, index
+
+
+def _widened(values: Tensor, index: Tensor, margin: int, blank: Pooled | None) -> Pooled:
+    """Values and indices with those of an empty image around what is not NaN."""
+    if blank is None:
+        raise ConfigError("A margin needs what an empty image has there; run record_blank on the model first.")
+    missing = values.isnan()
+    kept = (~missing).any(1, keepdim=True).to(values.dtype)
+    widen = F.max_pool2d if values.dim() == 4 else F.max_pool3d
+    taken = missing & (widen(kept, 2 * margin + 1, 1, margin) > 0)
+    return torch.where(taken, blank[0].to(values), values), torch.where(taken, blank[1], index)
 
 
 def _pool_windows(

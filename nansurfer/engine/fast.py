@@ -1,0 +1,241 @@
+"""The fast engine: only what is active, by compiled kernels, one slice a thread."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from queue import SimpleQueue
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from nansurfer.engine import native
+from nansurfer.engine.classifier import FEWEST_CLASSES, MOST_CLASSES, PackedClassifier
+from nansurfer.engine.counts import SliceCounts, concatenated
+from nansurfer.engine.device import ComputeOptions, available_cpus
+from nansurfer.engine.masks import LARGEST_KERNEL
+from nansurfer.engine.packed import pack_network
+from nansurfer.engine.protocol import Mask, Slices
+from nansurfer.engine.steps import Shared
+from nansurfer.engine.sums import LogitSum
+from nansurfer.engine.tally import Tally
+from nansurfer.engine.workspace import Workspace
+from nansurfer.errors import ConfigError, DeviceError
+from nansurfer.models import FastSurferVINN, Network
+from nansurfer.nn import NaNPolicy
+
+_DEEPEST = 16  # pixels that one pixel of the deepest level stands for
+_SLICES_PER_THREAD = 4  # in a batch: their times differ, and so fewer threads wait for the last
+
+Use = Callable[[int, native.Classifier], None]
+"""Told the number of a slice and the classifier of its features."""
+
+
+class FastEngine:
+    """Runs one view's network on thick slices at 1 mm, and computes nothing that background makes needless.
+
+    The same as the reference engine with the same policy but for rounding; its counts are the same.
+
+    Parameters
+    ----------
+    network
+        In evaluation mode; it is not changed.
+    options
+        Threads; the kernels run on the CPU in float32.
+    policy
+        Mode ``"background"`` and fill ``"blank"``, with any threshold and margins; or mode ``"off"``.
+    counting
+        Whether to count what is skipped, for :meth:`take_counts`.
+
+    Raises
+    ------
+    ConfigError
+        The policy is another one, or the classes are too few or too many for the kernels.
+    DeviceError
+        The package was installed without compiled kernels, or the processor cannot run them.
+    """
+
+    left_dense: tuple[str, ...] = ()
+
+    def __init__(self, network: Network, options: ComputeOptions, policy: NaNPolicy, *, counting: bool = True) -> None:
+        kernels = native.load_kernels()
+        if kernels is None:
+            raise DeviceError(
+                "There are no compiled kernels for this processor; install the package where there is a C++ compiler, "
+                "or use --engine reference."
+            )
+        _check_policy(policy)
+        _check_network(network)
+        self.device = torch.device("cpu")
+        self._threads = options.threads or available_cpus()
+        self.batch_size = max(options.batch_size, _SLICES_PER_THREAD * self._threads)
+        self._kernels, self._policy, self._counting = kernels, policy, counting
+        self._packed = pack_network(network, kernels.block())
+        self._base_size = _base_size(network)
+        self._classifiers: dict[tuple[int, ...] | None, PackedClassifier] = {}
+        self._counts: list[SliceCounts] = []
+        self._prepared_for: tuple[int, int] | None = None
+        self._workspaces: SimpleQueue[Workspace] = SimpleQueue()
+
+    @staticmethod
+    def serves(network: Network, policy: NaNPolicy, size: tuple[int, int], scale: float) -> bool:
+        """Whether this engine can compute slices of this size and scale (1 mm / voxel size) with this policy."""
+        try:
+            _check_policy(policy)
+            _check_network(network)
+            _check_size(size, _base_size(network), scale)
+        except ConfigError:
+            return False
+        return native.fast_kernels_available()
+
+    def logits(self, slices: Slices, scale: float, head: Mask | None = None) -> Tensor:
+        """Logits of thick slices, NaN where they are skipped.
+
+        Parameters
+        ----------
+        slices
+            Thick slices (N, slices, H, W), 0..255; H and W multiples of 16, and 256 for a FastSurferVINN.
+        scale
+            1 mm divided by the voxel size: 1.
+        head
+            False where the input is NaN, bool (N, H, W); None: nowhere.
+
+        Returns
+        -------
+        float32 (N, classes, H, W)
+
+        Raises
+        ------
+        ConfigError
+            The scale or the size is another one.
+        """
+        classifier = self._classifier(None)
+        logits = torch.full((len(slices), classifier.classes, *slices.shape[2:]), torch.nan)
+
+        def keep(index: int, native_classifier: native.Classifier) -> None:
+            self._kernels.logits(native_classifier, logits[index].data_ptr())
+
+        self._run(slices, scale, head, classifier, keep)
+        return logits
+
+    def accumulate(self, slices: Slices, scale: float, head: Mask | None, sums: LogitSum) -> None:
+        """Add the logits of thick slices to sums; nothing where they are skipped. Parameters as of :meth:`logits`."""
+
+        def add(index: int, classifier: native.Classifier) -> None:
+            self._kernels.accumulate(classifier, sums.weight, sums.native(index))
+
+        self._run(slices, scale, head, self._classifier(sums.order), add)
+
+    def largest(self, slices: Slices, scale: float, head: Mask | None, sums: LogitSum, classes: Tensor) -> None:
+        """Write the class of the largest of the sums with the logits added, the first of equal ones.
+
+        Parameters
+        ----------
+        slices, scale, head
+            As for :meth:`logits`.
+        sums
+            Of the other views; they stay as they are.
+        classes
+            Written: uint8 (N, h, w), 0 where nothing was ever added.
+        """
+
+        def find(index: int, classifier: native.Classifier) -> None:
+            _, row, column = classes.stride()
+            to = classes[index].data_ptr()
+            self._kernels.largest(classifier, sums.weight, sums.native(index), to, row, column)
+
+        self._run(slices, scale, head, self._classifier(sums.order), find)
+
+    def take_counts(self) -> SliceCounts:
+        """What was skipped of the slices computed since the last call."""
+        counts, self._counts = self._counts, []
+        return concatenated(counts)
+
+    def _classifier(self, order: Sequence[int] | None) -> PackedClassifier:
+        key = None if order is None else tuple(order)
+        if key not in self._classifiers:
+            self._classifiers[key] = PackedClassifier(self._packed, self._kernels.class_block(), key)
+        return self._classifiers[key]
+
+    def _run(self, slices: Slices, scale: float, head: Mask | None, classifier: PackedClassifier, use: Use) -> None:
+        """Take each slice through the network in a thread, which then tells ``use`` of it."""
+        n, _, height, width = slices.shape
+        self._prepare((height, width), scale)
+        if head is None:
+            head = np.ones((n, height, width), bool)
+        tally = Tally(self._packed, (height, width), n)
+
+        def compute(index: int) -> None:
+            workspace = self._workspaces.get()
+            try:
+                if head[index].any():
+                    workspace.compute(slices[index], head[index])
+                    if workspace.counter is not None:
+                        tally.add(index, workspace.counter)
+                    use(index, classifier.native(workspace.features, workspace.valid))
+                else:
+                    use(index, classifier.native(workspace.features, workspace.nowhere))
+            finally:
+                self._workspaces.put(workspace)
+
+        with ThreadPoolExecutor(self._threads) as threads:
+            for _ in threads.map(compute, range(n)):
+                pass
+        if self._counting:
+            self._counts.append(tally.counts())
+
+    def _prepare(self, size: tuple[int, int], scale: float) -> None:
+        """Make the threads' workspaces for slices of a size, and record what an empty slice is like."""
+        if size == self._prepared_for and scale == 1:
+            return
+        _check_size(size, self._base_size, scale)
+        shared = Shared(self._kernels, self._packed, self._policy, blanks={}, size=size)
+        self._workspaces = SimpleQueue()
+        for number in range(self._threads):
+            workspace = Workspace(shared, counting=self._counting)
+            if number == 0:
+                workspace.record_blanks()
+            self._workspaces.put(workspace)
+        self._prepared_for = size
+
+
+def _base_size(network: Network) -> tuple[int, int] | None:
+    """The only size that a network's slices may have, if there is one."""
+    return network.base_size if isinstance(network, FastSurferVINN) else None
+
+
+def _check_policy(policy: NaNPolicy) -> None:
+    if policy.mode != "off" and (policy.mode, policy.fill) != ("background", "blank"):
+        raise ConfigError(
+            f'The fast engine serves the NaN mode "background" with fill "blank", not "{policy.mode}" with '
+            f'"{policy.fill}"; use --engine reference.'
+        )
+
+
+def _check_network(network: Network) -> None:
+    classes = network.classifier.conv.out_channels
+    kernel = max(module.kernel_size[0] for module in network.modules() if isinstance(module, nn.Conv2d))
+    if not FEWEST_CLASSES <= classes <= MOST_CLASSES or kernel > LARGEST_KERNEL:
+        raise ConfigError(
+            f"The fast engine is made for {FEWEST_CLASSES} to {MOST_CLASSES} classes and kernels of at most "
+            f"{LARGEST_KERNEL} pixels, not for {classes} classes and {kernel} pixels; use --engine reference."
+        )
+
+
+def _check_size(size: tuple[int, int], base_size: tuple[int, int] | None, scale: float) -> None:
+    if scale != 1:
+        raise ConfigError(
+            f"The fast engine computes at 1 mm, not at {1 / scale:g} mm; use --vox-size 1 or --engine reference."
+        )
+    height, width = size
+    wanted = base_size or (_round_up(height), _round_up(width))
+    if size != wanted:
+        raise ConfigError(
+            f"The fast engine computes slices of {wanted[0]}x{wanted[1]} pixels, not of {height}x{width}; "
+            "use --engine reference."
+        )
+
+
+def _round_up(side: int) -> int:
+    return -(-side // _DEEPEST) * _DEEPEST

@@ -1,0 +1,30 @@
+// A convolution with what follows it.
+
+#pragma once
+
+#include "kernels.h"
+
+namespace nansurfer {
+
+// Pixels that a convolution reads where `channels` channels from `channel` on are not valid. They are set to the
+// blank response: what the input is for an empty slice.
+struct Halo {
+    Runs runs;
+    int32_t channel, channels;
+};
+
+struct Convolution {
+    Map input;
+    Map blank;
+    Map competitor;        // maxout with it; none if data is null
+    Output outputs[2];
+    Halo halos[2];
+    Runs compute;
+    const float* weights;  // [block of output channels][input channel][row][column][BLOCK]
+    const float* bias;     // one per output channel
+    int32_t channels_in, channels_out, kernel;
+};
+
+void convolve_row(const Convolution& conv, int64_t y);
+
+}  // namespace nansurfer

@@ -1,0 +1,254 @@
+// Which pixels are valid, which have to be computed, and what that is called in the counts.
+//
+// A mask is bytes [height][width], 1 where a map is valid.
+
+#include <algorithm>
+#include <cstring>
+#include <vector>
+
+#include "kernels.h"
+
+namespace nansurfer {
+namespace {
+
+enum Kind : uint8_t { SKIPPED, MIXED, WHOLE };
+
+constexpr int GAP = LANES;  // runs that are closer than a vector are computed as one: that takes no more vectors
+
+// Runs of bytes that are not 0 in a row; those with less than `gap` zeros between them are one.
+Run* find_runs(const uint8_t* row, int width, int gap, Run* to) {
+    const Run* const first = to;
+    for (int x = 0; x < width;) {
+        const void* found = std::memchr(row + x, 1, width - x);
+        if (!found) break;
+        const int start = int(static_cast<const uint8_t*>(found) - row);
+        const void* ended = std::memchr(row + start, 0, width - start);
+        const int stop = ended ? int(static_cast<const uint8_t*>(ended) - row) : width;
+        if (to > first && start - to[-1].stop < gap)
+            to[-1].stop = int16_t(stop);
+        else
+            *to++ = {int16_t(start), int16_t(stop)};
+        x = stop;
+    }
+    return to;
+}
+
+// Adds the runs of row y to those of the rows before.
+void add_row(const uint8_t* row, int width, int gap, int y, const Runs& runs) {
+    runs.first[y + 1] = int32_t(find_runs(row, width, gap, runs.runs + runs.first[y]) - runs.runs);
+}
+
+void find_runs(const uint8_t* mask, int height, int width, int gap, const Runs& runs) {
+    runs.first[0] = 0;
+    for (int y = 0; y < height; ++y)
+        add_row(mask + int64_t(y) * width, width, gap, y, runs);
+}
+
+// Sums of a mask's bytes, or of their complements, over squares of side 2 * RADIUS + 1; beyond the mask lie zeros.
+template <int RADIUS>
+class BoxSums {
+public:
+    BoxSums(const uint8_t* mask, int height, int width, bool complement)
+        : mask_(mask), height_(height), width_(width), flip_(complement), outside_(width, flip_),
+          columns_(width + 4 * RADIUS), sums_(width + RADIUS) {}
+
+    // Sums around the pixels of row y, and of RADIUS more on its right.
+    const uint8_t* row(int y) {
+        const uint8_t* rows[2 * RADIUS + 1];
+        for (int i = 0; i <= 2 * RADIUS; ++i) {
+            const int at = y + i - RADIUS;
+            rows[i] = at < 0 || at >= height_ ? outside_.data() : mask_ + int64_t(at) * width_;
+        }
+        // Bytes may alias everything: only locals keep the loops simple enough to be made into vectors.
+        const int width = width_;
+        const uint8_t flip = flip_;
+        uint8_t* __restrict columns = columns_.data() + 2 * RADIUS;
+        for (int x = 0; x < width; ++x) {
+            uint8_t sum = 0;
+            for (int i = 0; i <= 2 * RADIUS; ++i) sum += rows[i][x] ^ flip;
+            columns[x] = sum;
+        }
+        uint8_t* __restrict sums = sums_.data();
+        columns -= RADIUS;
+        for (int x = 0; x < width + RADIUS; ++x) {
+            uint8_t sum = 0;
+            for (int i = 0; i <= 2 * RADIUS; ++i) sum += columns[x + i];
+            sums[x] = sum;
+        }
+        return sums;
+    }
+
+private:
+    const uint8_t* mask_;
+    const int height_, width_;
+    const uint8_t flip_;
+    std::vector<uint8_t> outside_, columns_, sums_;
+};
+
+// A mask with `margin` more pixels on every side of what is 1, corners included.
+void widen(const uint8_t* mask, int height, int width, int margin, uint8_t* to) {
+    std::vector<uint8_t> across(int64_t(height) * width);
+    for (int y = 0; y < height; ++y) {
+        const uint8_t* row = mask + int64_t(y) * width;
+        uint8_t* wide = across.data() + int64_t(y) * width;
+        int last = -margin - 1;  // column of the last 1
+        for (int x = 0; x < width; ++x) {
+            if (row[x]) last = x;
+            wide[x] = x - last <= margin;
+        }
+        last = width + margin;
+        for (int x = width; x-- > 0;) {
+            if (row[x]) last = x;
+            wide[x] |= last - x <= margin;
+        }
+    }
+    for (int y = 0; y < height; ++y) {
+        uint8_t* __restrict sum = to + int64_t(y) * width;
+        std::fill(sum, sum + width, 0);
+        for (int near = std::max(0, y - margin); near <= std::min(height - 1, y + margin); ++near) {
+            const uint8_t* __restrict row = across.data() + int64_t(near) * width;
+            for (int x = 0; x < width; ++x) sum[x] |= row[x];
+        }
+    }
+}
+
+}  // namespace
+
+struct ConvolutionMask {
+    const uint8_t* inputs[2];   // masks of the input's channels, the second null if all share one
+    int32_t channels[2];
+    const uint16_t* needed;     // [height][width]: invalid values from which a window is skipped
+    const uint8_t* competitor;  // mask of what the maxout is with; null if there is none
+    uint8_t* kinds;             // written: what each window is
+    uint8_t* output;            // written: mask of the convolution, of the maxout with the competitor if there is one
+    Runs compute;
+    Runs halos[2];              // of each input
+    int32_t height, width, kernel;
+};
+
+namespace {
+
+template <int RADIUS>
+void find_kinds(const ConvolutionMask& m) {
+    const int width = m.width;
+    const int channels[] = {m.channels[0], m.inputs[1] ? m.channels[1] : 0};
+    BoxSums<RADIUS> boxes[] = {{m.inputs[0], m.height, width, true},
+                               {m.inputs[channels[1] > 0], m.height, width, true}};
+    for (int y = 0; y < m.height; ++y) {
+        const uint8_t* __restrict first = boxes[0].row(y);
+        const uint8_t* __restrict second = channels[1] ? boxes[1].row(y) : first;
+        const uint16_t* __restrict needed = m.needed + int64_t(y) * width;
+        uint8_t* __restrict kinds = m.kinds + int64_t(y) * width;
+        for (int x = 0; x < width; ++x) {
+            const uint16_t invalid = uint16_t(first[x] * channels[0] + second[x] * channels[1]);
+            kinds[x] = invalid >= needed[x] ? SKIPPED : invalid ? MIXED : WHOLE;
+        }
+    }
+}
+
+void find_output(const ConvolutionMask& m) {
+    const int64_t size = int64_t(m.height) * m.width;
+    const uint8_t* __restrict kinds = m.kinds;
+    uint8_t* __restrict output = m.output;
+    for (int64_t i = 0; i < size; ++i) output[i] = kinds[i] != SKIPPED;
+    if (const uint8_t* __restrict competitor = m.competitor)
+        for (int64_t i = 0; i < size; ++i) output[i] &= competitor[i];
+    find_runs(m.output, m.height, m.width, GAP, m.compute);
+}
+
+// Pixels that the computed windows read and that are not valid; those right of the image among them, since there the
+// zeros may have been spilt on.
+template <int RADIUS>
+void find_halo(const ConvolutionMask& m, const uint8_t* input, const Runs& halo) {
+    const int width = m.width;
+    BoxSums<RADIUS> boxes(m.output, m.height, width, false);
+    std::vector<uint8_t> row(width + RADIUS);
+    uint8_t* __restrict missing = row.data();
+    halo.first[0] = 0;
+    for (int y = 0; y < m.height; ++y) {
+        const uint8_t* __restrict read = boxes.row(y);
+        const uint8_t* __restrict valid = input + int64_t(y) * width;
+        for (int x = 0; x < width; ++x) missing[x] = read[x] ? !valid[x] : 0;
+        for (int x = width; x < width + RADIUS; ++x) missing[x] = read[x] ? 1 : 0;
+        add_row(missing, width + RADIUS, 0, y, halo);
+    }
+}
+
+template <int RADIUS>
+void mask_convolution_of(const ConvolutionMask& m) {
+    find_kinds<RADIUS>(m);
+    find_output(m);
+    for (int i = 0; i < 2; ++i)
+        if (m.inputs[i]) find_halo<RADIUS>(m, m.inputs[i], m.halos[i]);
+}
+
+}  // namespace
+}  // namespace nansurfer
+
+using namespace nansurfer;
+
+// The runs of a mask, pixel by pixel: not for kernels that compute whole vectors.
+NANSURFER_EXPORT void runs(const uint8_t* mask, int32_t height, int32_t width, const Runs* runs) {
+    find_runs(mask, height, width, 0, *runs);
+}
+
+// The mask of a convolution's output, what has to be computed, and the halos that it needs; kernels of side 1 to 7.
+NANSURFER_EXPORT void mask_convolution(const ConvolutionMask* mask) {
+    constexpr void (*OF_RADIUS[])(const ConvolutionMask&) = {mask_convolution_of<0>, mask_convolution_of<1>,
+                                                             mask_convolution_of<2>, mask_convolution_of<3>};
+    OF_RADIUS[mask->kernel / 2](*mask);
+}
+
+// Skipped windows in each of rows x columns equal tiles, and mixed windows of the whole.
+NANSURFER_EXPORT void count_kinds(const uint8_t* kinds, int32_t height, int32_t width, int32_t rows,
+                                  int32_t columns, int32_t* skipped, int64_t* mixed) {
+    const int tile_height = height / rows, tile_width = width / columns;
+    std::fill(skipped, skipped + int64_t(rows) * columns, 0);
+    *mixed = 0;
+    for (int y = 0; y < height; ++y) {
+        const uint8_t* row = kinds + int64_t(y) * width;
+        *mixed += std::count(row, row + width, MIXED);
+        for (int column = 0; column < columns; ++column, row += tile_width)
+            skipped[y / tile_height * columns + column] += int32_t(std::count(row, row + tile_width, SKIPPED));
+    }
+}
+
+// The mask (height / 2, width / 2) of 2x2 pooling: 1 where any of the window is valid, or of a window up to `margin`
+// rows and columns away; its runs; the holes, which are the invalid pixels in windows with valid ones; and the ring,
+// which is the pixels of windows that are there only for the margin.
+NANSURFER_EXPORT void mask_pool(const uint8_t* input, int32_t height, int32_t width, int32_t margin, uint8_t* output,
+                                const Runs* compute, const Runs* holes, const Runs* ring) {
+    const int rows = height / 2, columns = width / 2;
+    std::vector<uint8_t> pooled(int64_t(rows) * columns);
+    for (int y = 0; y < rows; ++y) {
+        const uint8_t* __restrict top = input + int64_t(2 * y) * width;
+        const uint8_t* __restrict bottom = top + width;
+        uint8_t* __restrict to = pooled.data() + int64_t(y) * columns;
+        for (int x = 0; x < columns; ++x) to[x] = top[2 * x] | top[2 * x + 1] | bottom[2 * x] | bottom[2 * x + 1];
+    }
+    widen(pooled.data(), rows, columns, margin, output);
+    std::vector<uint8_t> hole_row(width), ring_row(width);
+    holes->first[0] = ring->first[0] = 0;
+    for (int y = 0; y < height; ++y) {
+        const uint8_t* __restrict own = input + int64_t(y) * width;
+        const uint8_t* __restrict any = pooled.data() + int64_t(y / 2) * columns;
+        const uint8_t* __restrict kept = output + int64_t(y / 2) * columns;
+        for (int x = 0; x < width; ++x) {
+            hole_row[x] = any[x / 2] & !own[x];
+            ring_row[x] = kept[x / 2] & !any[x / 2];
+        }
+        add_row(hole_row.data(), width, 0, y, *holes);
+        add_row(ring_row.data(), width, 0, y, *ring);
+    }
+    find_runs(output, rows, columns, GAP, *compute);
+}
+
+// The mask (height, width) of unpooling followed by maxout with `skip`, and its runs.
+NANSURFER_EXPORT void mask_unpool(const uint8_t* pooled, const uint8_t* skip, int32_t height, int32_t width,
+                                  uint8_t* output, const Runs* compute) {
+    for (int y = 0; y < height; ++y) {
+        const uint8_t* from = pooled + int64_t(y / 2) * (width / 2);
+        for (int x = 0; x < width; ++x) output[int64_t(y) * width + x] = from[x / 2] & skip[int64_t(y) * width + x];
+    }
+    find_runs(output, height, width, GAP, *compute);
+}

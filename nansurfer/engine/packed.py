@@ -1,0 +1,221 @@
+"""A network as the compiled kernels want it: batch norms folded, weights in the order in which they are read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from nansurfer.engine.fold import fold_batch_norms
+from nansurfer.engine.maps import Float32
+from nansurfer.models import Network
+from nansurfer.models.blocks import DenseBlock, Entry
+
+
+@dataclass(frozen=True)
+class PackedConvolution:
+    """A convolution whose padding keeps height and width.
+
+    Parameters
+    ----------
+    name
+        Module path.
+    weights
+        Float32 [block of output channels][input channel][row][column][output channel of the block].
+    bias
+        Float32, one per output channel.
+    channels_in, channels_out, kernel
+        Sizes of the unpacked weights; kernels are square.
+    """
+
+    name: str
+    weights: Float32
+    bias: Float32
+    channels_in: int
+    channels_out: int
+    kernel: int
+
+    @property
+    def macs_per_window(self) -> int:
+        """Multiply-adds of one output position."""
+        return self.channels_in * self.channels_out * self.kernel**2
+
+
+@dataclass(frozen=True)
+class Transform:
+    """A function of a channel's values: v * (positive if v > 0 else negative) + shift, each float32 (channels,)."""
+
+    positive: Float32
+    negative: Float32
+    shift: Float32
+
+    def channels(self, start: int, stop: int) -> Transform:
+        """The same for some of the channels."""
+        return Transform(self.positive[start:stop], self.negative[start:stop], self.shift[start:stop])
+
+    def of_scaled(self, scale: float) -> Transform:
+        """The same function of ``scale`` times the values."""
+        return Transform(self.positive * np.float32(scale), self.negative * np.float32(scale), self.shift)
+
+
+@dataclass(frozen=True)
+class PackedBlock:
+    """A dense block.
+
+    Parameters
+    ----------
+    convolutions
+        Its four.
+    entered
+        What is made of its input for the first of them.
+    activation
+        What is made of a maxout for the next of them.
+    competes
+        Whether the first maxout is with the block's input.
+    """
+
+    convolutions: tuple[PackedConvolution, ...]
+    entered: Transform
+    activation: Transform
+    competes: bool
+
+    @property
+    def channels_in(self) -> int:
+        """Channels of its input."""
+        return self.convolutions[0].channels_in
+
+    @property
+    def channels_out(self) -> int:
+        """Channels of its output, and of all that its convolutions give."""
+        return self.convolutions[-1].channels_out
+
+
+@dataclass(frozen=True)
+class PackedNetwork:
+    """A FastSurferCNN, or a FastSurferVINN at 1 mm.
+
+    Parameters
+    ----------
+    encoders, bottleneck, decoders
+        The U-Net, in the order of computation.
+    outer
+        The first and the last block of a FastSurferVINN.
+    classifier_weights, classifier_bias
+        Float32 (classes, channels) and (classes,).
+    classifier_name
+        Module path.
+    """
+
+    encoders: tuple[PackedBlock, ...]
+    bottleneck: PackedBlock
+    decoders: tuple[PackedBlock, ...]
+    outer: tuple[PackedBlock, PackedBlock] | None
+    classifier_weights: Float32
+    classifier_bias: Float32
+    classifier_name: str = "classifier.conv"
+
+    @property
+    def blocks(self) -> tuple[PackedBlock, ...]:
+        """All blocks in the order of computation."""
+        inner = (*self.encoders, self.bottleneck, *self.decoders)
+        return (self.outer[0], *inner, self.outer[1]) if self.outer else inner
+
+    @property
+    def convolutions(self) -> tuple[PackedConvolution, ...]:
+        """All convolutions in the order of computation, but for the classifier."""
+        return tuple(convolution for block in self.blocks for convolution in block.convolutions)
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """Module paths of all convolutions, the classifier at the end."""
+        return *(convolution.name for convolution in self.convolutions), self.classifier_name
+
+    @property
+    def macs_per_window(self) -> tuple[int, ...]:
+        """Multiply-adds of one output position of each."""
+        return *(convolution.macs_per_window for convolution in self.convolutions), self.classifier_weights.size
+
+    @property
+    def depths(self) -> tuple[int, ...]:
+        """How often the input of each has been halved."""
+        inner = (*range(len(self.encoders)), len(self.encoders), *reversed(range(len(self.decoders))))
+        by_block = (0, *inner, 0) if self.outer else inner
+        return *np.repeat(by_block, len(self.bottleneck.convolutions)).tolist(), 0
+
+    @property
+    def channels(self) -> int:
+        """Channels of the inner blocks."""
+        return self.bottleneck.channels_out
+
+    @property
+    def radius(self) -> int:
+        """Pixels that the convolutions see to each side."""
+        return self.bottleneck.convolutions[0].kernel // 2
+
+
+@torch.inference_mode()
+def pack_network(network: Network, block: int) -> PackedNetwork:
+    """A network in evaluation mode, packed in blocks of ``block`` output channels; the network is not changed."""
+    folded = fold_batch_norms(network)
+    blocks = {
+        name: _pack_block(module, name, block)
+        for name, module in folded.named_children()
+        if isinstance(module, DenseBlock)
+    }
+    classifier = folded.classifier.conv
+    return PackedNetwork(
+        encoders=tuple(blocks[f"encode{level}"] for level in (1, 2, 3, 4)),
+        bottleneck=blocks["bottleneck"],
+        decoders=tuple(blocks[f"decode{level}"] for level in (4, 3, 2, 1)),
+        outer=(blocks["inp_block"], blocks["outp_block"]) if "inp_block" in blocks else None,
+        classifier_weights=_floats(classifier.weight)[:, :, 0, 0],
+        classifier_bias=_bias(classifier),
+    )
+
+
+def _pack_block(module: DenseBlock, name: str, block: int) -> PackedBlock:
+    first = module.get_submodule(module.stage_names(0)[0])
+    assert isinstance(first, nn.Conv2d)
+    entered = module.bn0 if module.entry is Entry.NORMALISE else module.prelu
+    return PackedBlock(
+        convolutions=tuple(_pack_convolution(module, name, index, block) for index in range(4)),
+        entered=_transform(entered, first.in_channels),
+        activation=_transform(module.prelu, first.out_channels),
+        competes=module.entry is Entry.COMPETE,
+    )
+
+
+def _pack_convolution(module: DenseBlock, name: str, index: int, block: int) -> PackedConvolution:
+    conv_name, _ = module.stage_names(index)
+    conv = module.get_submodule(conv_name)
+    assert isinstance(conv, nn.Conv2d)
+    weight = conv.weight
+    channels_out, channels_in, kernel, _ = weight.shape
+    blocks = -(-channels_out // block)
+    padded = torch.zeros(blocks * block, channels_in, kernel, kernel)
+    padded[:channels_out] = weight
+    packed = padded.reshape(blocks, block, *padded.shape[1:]).permute(0, 2, 3, 4, 1)  # (blocks, in, row, column, block)
+    return PackedConvolution(f"{name}.{conv_name}", _floats(packed), _bias(conv), channels_in, channels_out, kernel)
+
+
+def _transform(module: nn.Module, channels: int) -> Transform:
+    """A PReLU, or a batch norm in evaluation mode."""
+    if isinstance(module, nn.PReLU):
+        ones = torch.ones(channels)
+        return Transform(_floats(ones), _floats(ones * module.weight), _floats(torch.zeros(channels)))
+    assert isinstance(module, nn.BatchNorm2d)
+    assert module.running_mean is not None
+    assert module.running_var is not None
+    scale = module.weight / torch.sqrt(module.running_var + module.eps)
+    return Transform(_floats(scale), _floats(scale), _floats(module.bias - module.running_mean * scale))
+
+
+def _bias(conv: nn.Conv2d) -> Float32:
+    return _floats(torch.zeros(conv.out_channels) if conv.bias is None else conv.bias)
+
+
+def _floats(values: Tensor) -> Float32:
+    floats: Float32 = np.ascontiguousarray(values.detach().float().cpu().numpy())
+    return floats

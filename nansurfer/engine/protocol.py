@@ -1,0 +1,58 @@
+"""What every engine can do."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from nansurfer.engine.counts import SliceCounts
+from nansurfer.engine.sums import LogitSum
+
+Slices = npt.NDArray[np.uint8]
+"""Thick slices (N, slices, H, W), 0..255."""
+
+Mask = npt.NDArray[np.bool_]
+"""False where the input is NaN, (N, H, W)."""
+
+
+class Engine(Protocol):
+    """Runs one view's network on thick slices.
+
+    ``scale`` is 1 mm divided by the voxel size; ``head`` may be None where no NaN enters.
+
+    Attributes
+    ----------
+    device
+        Where it computes.
+    batch_size
+        Slices that it wants at once.
+    left_dense
+        Layers that have no NaN version.
+    """
+
+    device: torch.device
+    batch_size: int
+    left_dense: tuple[str, ...]
+
+    def logits(self, slices: Slices, scale: float, head: Mask | None = None) -> Tensor:
+        """Logits float32 (N, classes, H, W), NaN where they were skipped."""
+        ...
+
+    def accumulate(self, slices: Slices, scale: float, head: Mask | None, sums: LogitSum) -> None:
+        """Add the logits to sums."""
+        ...
+
+    def largest(self, slices: Slices, scale: float, head: Mask | None, sums: LogitSum, classes: Tensor) -> None:
+        """Write the class of the largest of the sums with the logits added, the first of equal ones, uint8 (N, h, w).
+
+        The sums, which are of the other views, stay as they are.
+        """
+        ...
+
+    def take_counts(self) -> SliceCounts:
+        """What was skipped of the slices computed since the last call."""
+        ...

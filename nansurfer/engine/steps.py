@@ -1,0 +1,370 @@
+"""The steps of a network: which pixels each has to compute, and that they be computed by the compiled kernels."""
+
+from __future__ import annotations
+
+import ctypes
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from nansurfer.engine import native
+from nansurfer.engine.counts import TILE
+from nansurfer.engine.maps import FeatureMap, pitch_of
+from nansurfer.engine.masks import ByteMask, RunTable, invalid_needed
+from nansurfer.engine.packed import PackedBlock, PackedNetwork, Transform
+from nansurfer.nn import NaNPolicy
+
+_STRIP_ROWS = 4
+"""Rows by which the first convolution of a block runs ahead; the fewer, the more is still in the cache."""
+
+
+class Step(Protocol):
+    """A part of the network."""
+
+    def find_masks(self) -> None:
+        """Find what is valid behind this step and what it has to compute, from the masks of the steps before."""
+
+    def compute(self) -> None:
+        """Compute that."""
+
+
+@dataclass(frozen=True)
+class Shared:
+    """What all threads read.
+
+    Parameters
+    ----------
+    kernels
+        The compiled functions.
+    network
+        The network.
+    policy
+        When windows are skipped.
+    blanks
+        Input of each convolution and pooling for an empty slice, by their names.
+    size
+        Height and width of the slices.
+    """
+
+    kernels: ctypes.CDLL
+    network: PackedNetwork
+    policy: NaNPolicy
+    blanks: dict[str, FeatureMap]
+    size: tuple[int, int]
+
+    def blank(self, name: str, like: FeatureMap) -> FeatureMap:
+        """Where a layer's blank is, or will be when it has been recorded."""
+        if name not in self.blanks:
+            self.blanks[name] = like.zeros_like()
+        return self.blanks[name]
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where a step writes, from channel ``first`` of ``map`` on, and what it makes of the values (None: nothing)."""
+
+    map: FeatureMap
+    transform: Transform | None = None
+    first: int = 0
+
+    def native(self) -> native.Output:
+        """For the kernels."""
+        output = native.Output(self.map.native(self.first))
+        if self.transform is not None:
+            output.positive = self.transform.positive.ctypes.data
+            output.negative = self.transform.negative.ctypes.data
+            output.shift = self.transform.shift.ctypes.data
+        return output
+
+
+@dataclass(frozen=True)
+class Source:
+    """Channels of a step's input that share a mask."""
+
+    mask: ByteMask
+    channels: int
+
+
+class Counter:
+    """Counts the kinds of windows of each convolution, in the order of computation."""
+
+    def __init__(self, kernels: ctypes.CDLL, layers: Sequence[str], size: tuple[int, int]) -> None:
+        self._kernels = kernels
+        self._numbers = {layer: number for number, layer in enumerate(layers)}
+        self.skipped = np.zeros((len(layers), size[0] // TILE, size[1] // TILE), np.int32)  # by tile
+        self.mixed = np.zeros(len(layers), np.int64)
+        self.seconds = 0.0
+
+    def count(self, name: str, kinds: ByteMask) -> None:
+        """Count the windows of one convolution, which are of these kinds."""
+        began = time.perf_counter()
+        layer, mixed = self._numbers[name], ctypes.c_int64()
+        skipped = self.skipped[layer]
+        self._kernels.count_kinds(kinds.ctypes.data, *kinds.shape, *skipped.shape, skipped.ctypes.data, mixed)
+        self.mixed[layer] = mixed.value
+        self.seconds += time.perf_counter() - began
+
+
+class Entry(Step):
+    """The thick slice, transformed where the head is."""
+
+    def __init__(self, shared: Shared, target: Target) -> None:
+        self._kernels, self._channels = shared.kernels, target.map.channels
+        self._size = height, width = shared.size
+        self.target, self._output = target, target.native()
+        self._runs = RunTable(height, width)
+        self.mask: ByteMask = np.zeros(shared.size, np.uint8)
+        self.slice = np.zeros((self._channels, height, width), np.uint8)
+
+    def find_masks(self) -> None:
+        self._kernels.runs(self.mask.ctypes.data, *self._size, self._runs.native)
+
+    def compute(self) -> None:
+        self._kernels.enter(self.slice.ctypes.data, self._output, self._runs.native, self._channels, *self._size)
+
+
+class MaskedConvolution:
+    """The mask of one convolution and its runs.
+
+    Parameters
+    ----------
+    sources
+        Its input: one, or two that are concatenated.
+    competes
+        Whether a maxout with something that has the mask of the (only) source follows.
+    """
+
+    def __init__(
+        self, shared: Shared, sources: Sequence[Source], size: tuple[int, int], kernel: int, *, competes: bool
+    ) -> None:
+        height, width = size
+        self._find = shared.kernels.mask_convolution
+        self._sources = sources
+        self.kinds, self.output = (np.zeros(size, np.uint8) for _ in range(2))
+        self.compute = RunTable(height, width)
+        self.halos = [RunTable(height, width, kernel // 2) for _ in sources]
+        channels = sum(source.channels for source in sources)
+        self._needed = invalid_needed(height, width, channels, kernel, shared.policy)
+        self._native = native.ConvolutionMask(
+            needed=self._needed.ctypes.data,
+            competitor=sources[0].mask.ctypes.data if competes else None,
+            kinds=self.kinds.ctypes.data,
+            output=self.output.ctypes.data,
+            compute=self.compute.native,
+            height=height,
+            width=width,
+            kernel=kernel,
+        )
+        for index, (source, halo) in enumerate(zip(sources, self.halos, strict=True)):
+            self._native.inputs[index] = source.mask.ctypes.data
+            self._native.channels[index] = source.channels
+            self._native.halos[index] = halo.native
+
+    def find(self) -> None:
+        """Find the mask and the runs."""
+        self._find(self._native)
+
+    def native_halos(self) -> list[native.Halo]:
+        """For the convolution itself."""
+        halos, first = [], 0
+        for source, halo in zip(self._sources, self.halos, strict=True):
+            halos.append(native.Halo(halo.native, first, source.channels))
+            first += source.channels
+        return halos
+
+
+class Chain(Step):
+    """The four convolutions of a block.
+
+    Parameters
+    ----------
+    shared, block
+        What to compute.
+    counter
+        Who counts what is skipped; None: nobody.
+    sources
+        Masks of the input.
+    maps
+        Inputs of the four convolutions, the first already transformed.
+    competitor
+        The block's input, if it competes; it will hold the maxouts.
+    targets
+        Where the last convolution writes: one or two.
+    """
+
+    def __init__(
+        self,
+        shared: Shared,
+        block: PackedBlock,
+        counter: Counter | None,
+        sources: Sequence[Source],
+        maps: Sequence[FeatureMap],
+        competitor: FeatureMap,
+        targets: Sequence[Target],
+    ) -> None:
+        self._shared, self._block, self._maps, self._targets = shared, block, maps, targets
+        self._counter, self._competitor = counter, competitor
+        self._size = maps[0].height, maps[0].width
+        self._masks: list[MaskedConvolution] = []
+        self._native = (native.Convolution * len(maps))()
+        for index in range(len(maps)):
+            competes = index in (1, 2) or (index == 0 and block.competes)
+            packed = block.convolutions[index]
+            mask = MaskedConvolution(shared, sources, self._size, packed.kernel, competes=competes)
+            self._native[index] = self._convolution(index, mask, competes=competes)
+            self._masks.append(mask)
+            sources = [Source(mask.output, packed.channels_out)]
+
+    @property
+    def mask(self) -> ByteMask:
+        """Where the last convolution's output is valid."""
+        return self._masks[-1].output
+
+    def find_masks(self) -> None:
+        for packed, mask in zip(self._block.convolutions, self._masks, strict=True):
+            mask.find()
+            if self._counter is not None:
+                self._counter.count(packed.name, mask.kinds)
+
+    def compute(self) -> None:
+        self._shared.kernels.convolve(self._native, len(self._native), self._size[0], _STRIP_ROWS)
+
+    def record_blanks(self) -> None:
+        """Compute, convolution by convolution, and keep the input of each as that of an empty slice."""
+        for convolution, packed, source in zip(self._native, self._block.convolutions, self._maps, strict=True):
+            self._shared.kernels.convolve(convolution, 1, *self._size)
+            self._shared.blanks[packed.name].rows[:] = source.rows
+
+    def _convolution(self, index: int, mask: MaskedConvolution, *, competes: bool) -> native.Convolution:
+        packed = self._block.convolutions[index]
+        convolution = native.Convolution(
+            input=self._maps[index].native(),
+            blank=self._shared.blank(packed.name, self._maps[index]).native(),
+            compute=mask.compute.native,
+            weights=packed.weights.ctypes.data,
+            bias=packed.bias.ctypes.data,
+            channels_in=packed.channels_in,
+            channels_out=packed.channels_out,
+            kernel=packed.kernel,
+        )
+        if competes:
+            convolution.competitor = self._competitor.native()
+        for number, target in enumerate(self._targets_of(index)):
+            convolution.outputs[number] = target.native()
+        for number, halo in enumerate(mask.native_halos()):
+            convolution.halos[number] = halo
+        return convolution
+
+    def _targets_of(self, index: int) -> Sequence[Target]:
+        if index == 3:
+            return self._targets
+        entered = Target(self._maps[index + 1], self._block.activation)
+        return [entered] if index == 2 else [entered, Target(self._competitor)]  # the last maxout is not competed with
+
+
+class Pool(Step):
+    """2x2 max pooling of the valid values, to the next block's competitor and, transformed, to its input.
+
+    Parameters
+    ----------
+    shared
+        What to compute.
+    name
+        Of the pooling, by which its input for an empty slice is known.
+    mask, features
+        Its input.
+    targets
+        Where it writes.
+    """
+
+    def __init__(
+        self, shared: Shared, name: str, mask: ByteMask, features: FeatureMap, targets: Sequence[Target]
+    ) -> None:
+        self._kernels, self.input_mask, self._margin = shared.kernels, mask, shared.policy.pool_margin
+        self._features, self._targets = features, targets
+        self._blank = shared.blank(name, features)
+        height, width = mask.shape
+        rows, columns = height // 2, width // 2
+        self.mask: ByteMask = np.zeros((rows, columns), np.uint8)
+        self._runs, self._holes, self._ring = (RunTable(*size) for size in ((rows, columns), mask.shape, mask.shape))
+        channels = features.channels
+        pitch = pitch_of(columns, 0)
+        self._positions = np.zeros(rows * channels * pitch, np.uint8)
+        self.native = native.Pooling(
+            input=features.native(),
+            positions=native.Positions(self._positions.ctypes.data, channels * pitch, pitch),
+            compute=self._runs.native,
+            holes=self._holes.native,
+            ring=self._ring.native,
+            blank=self._blank.native(),
+            channels=channels,
+            height=rows,
+        )
+        for number, target in enumerate(targets):
+            self.native.outputs[number] = target.native()
+
+    def find_masks(self) -> None:
+        runs = (table.native for table in (self._runs, self._holes, self._ring))
+        self._kernels.mask_pool(
+            self.input_mask.ctypes.data, *self.input_mask.shape, self._margin, self.mask.ctypes.data, *runs
+        )
+
+    def compute(self) -> None:
+        self._kernels.pool(self.native)
+
+    def record_blanks(self) -> None:
+        """Compute, and keep the input as that of an empty slice."""
+        self._blank.rows[:] = self._features.rows
+        self.compute()
+
+
+class Unpool(Step):
+    """Max unpooling that undoes ``pool``, and maxout with what was pooled: the features of the skip connection."""
+
+    def __init__(
+        self, shared: Shared, pool: Pool, pooled: FeatureMap, pooled_mask: ByteMask, targets: Sequence[Target]
+    ) -> None:
+        self._kernels, self._skip, self._pooled = shared.kernels, pool.input_mask, pooled_mask
+        self._kept = pool, pooled, targets  # their memory
+        self.mask: ByteMask = np.zeros(pool.input_mask.shape, np.uint8)
+        height, width = pool.input_mask.shape
+        self._runs = RunTable(height, width)
+        self._native = native.Pooling(
+            input=pool.native.input,
+            pooled=pooled.native(),
+            positions=pool.native.positions,
+            compute=self._runs.native,
+            channels=pooled.channels,
+            height=height,
+        )
+        for number, target in enumerate(targets):
+            self._native.outputs[number] = target.native()
+
+    def find_masks(self) -> None:
+        pooled, skip, output = (mask.ctypes.data for mask in (self._pooled, self._skip, self.mask))
+        self._kernels.mask_unpool(pooled, skip, *self._skip.shape, output, self._runs.native)
+
+    def compute(self) -> None:
+        self._kernels.unpool(self._native)
+
+
+class Classification(Step):
+    """Where the classifier has to be computed; what becomes of its logits is up to the caller."""
+
+    def __init__(self, shared: Shared, counter: Counter | None, source: Source) -> None:
+        self._kernels, self._counter, self._name = shared.kernels, counter, shared.network.classifier_name
+        size = height, width = source.mask.shape
+        self._mask = MaskedConvolution(shared, [source], size, kernel=1, competes=False)
+        self.valid = RunTable(height, width)
+
+    def find_masks(self) -> None:
+        self._mask.find()
+        self._kernels.runs(self._mask.output.ctypes.data, *self._mask.output.shape, self.valid.native)
+        if self._counter is not None:
+            self._counter.count(self._name, self._mask.kinds)
+
+    def compute(self) -> None:
+        pass

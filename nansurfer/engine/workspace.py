@@ -1,0 +1,166 @@
+"""One slice through the network, by the compiled kernels.
+
+Masks do not depend on values. So all masks of a slice come first, and with them what each kernel has to compute; then
+the values. Both walk through the same steps: the input, the blocks of convolutions, the poolings and unpoolings between
+them, the classifier.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from nansurfer.engine.maps import FeatureMap
+from nansurfer.engine.masks import RunTable
+from nansurfer.engine.packed import PackedBlock
+from nansurfer.engine.steps import Chain, Classification, Counter, Entry, Pool, Shared, Source, Step, Target, Unpool
+
+_LARGEST_INPUT = 255  # of a thick slice's values, which the networks see as 0..1
+
+
+@dataclass(frozen=True)
+class _Level:
+    """Feature maps of one resolution, each with the channels of a block.
+
+    Two for what goes from one convolution to the next, one that competes, one for a block's output.
+    """
+
+    ping: FeatureMap
+    pong: FeatureMap
+    competitor: FeatureMap
+    features: FeatureMap
+
+    @classmethod
+    def of(cls, channels: int, size: tuple[int, int], radius: int) -> _Level:
+        return cls(*(FeatureMap(channels, *size, radius) for _ in range(4)))
+
+    def entries(self, block: PackedBlock) -> list[Target]:
+        """Where the input of a block that competes is written to."""
+        return [Target(self.ping, block.entered), Target(self.competitor)]
+
+
+class Workspace:
+    """What one thread needs to take slices through the network, one at a time.
+
+    Parameters
+    ----------
+    shared
+        What it has in common with the other threads; the first workspace has to record the blanks.
+    counting
+        Whether to count what is skipped.
+
+    Attributes
+    ----------
+    counter
+        Counts of the last slice, if there are any.
+    features, valid
+        Features of the last slice, which the classifier has yet to see, and the pixels where they are valid.
+    nowhere
+        No pixels.
+    """
+
+    def __init__(self, shared: Shared, *, counting: bool) -> None:
+        self._shared, self._network = shared, shared.network
+        self.counter = Counter(shared.kernels, self._network.layers, shared.size) if counting else None
+        self._levels = [self._level(self._network.channels, depth) for depth in range(len(self._network.encoders) + 1)]
+        self._steps: list[Step] = []
+        self._entry = self._enter()
+        classification = self._classify(self._wire())
+        self.features, self.valid = self._levels[0].features, classification.valid
+        self.nowhere = RunTable(*shared.size)
+
+    def compute(self, thick_slice: npt.NDArray[np.uint8], head: npt.NDArray[np.bool_]) -> None:
+        """Take a thick slice (slices, H, W) through the network; NaN enters where ``head`` (H, W) is False."""
+        self._entry.slice[:], self._entry.mask[:] = thick_slice, head
+        if self.counter is not None:
+            self.counter.seconds = 0.0
+        for step in self._steps:
+            step.find_masks()
+        for step in self._steps:
+            step.compute()
+
+    def record_blanks(self) -> None:
+        """Take an empty slice through the network, all of it, and keep each layer's input in ``shared``."""
+        self._entry.slice[:], self._entry.mask[:] = 0, 1
+        for step in self._steps:
+            step.find_masks()
+        for step in self._steps:
+            if isinstance(step, (Chain, Pool)):
+                step.record_blanks()
+            else:
+                step.compute()
+
+    def _level(self, channels: int, depth: int) -> _Level:
+        height, width = self._shared.size
+        return _Level.of(channels, (height >> depth, width >> depth), self._network.radius)
+
+    def _full_map(self, channels: int) -> FeatureMap:
+        return FeatureMap(channels, *self._shared.size, self._network.radius)
+
+    def _enter(self) -> Entry:
+        first = self._network.blocks[0]
+        target = Target(self._full_map(first.channels_in), first.entered.of_scaled(1 / _LARGEST_INPUT))
+        entry = Entry(self._shared, target)
+        self._steps.append(entry)
+        return entry
+
+    def _wire(self) -> Source:
+        """Add all blocks; returns the mask of the last one's output."""
+        network, level, entered = self._network, self._levels[0], self._entry.target.map
+        head = Source(self._entry.mask, entered.channels)
+        finished = [Target(level.features)]
+        if network.outer is None:
+            return self._add_unet(entered, head, finished)
+        before, after = network.outer
+        joined, inner = self._full_map(after.channels_in), network.channels  # the U-Net's features, then the others
+        outer_level = self._level(before.channels_out, 0)
+        inner_entry = Target(outer_level.features, network.encoders[0].entered)
+        beside = Target(joined, after.entered.channels(inner, joined.channels), inner)
+        outer_features = self._add_block(before, [head], outer_level, entered, [inner_entry, beside])
+        into = Target(joined, after.entered.channels(0, inner))
+        inner_features = self._add_unet(inner_entry.map, outer_features, [into])
+        return self._add_block(after, [inner_features, outer_features], level, joined, finished)
+
+    def _add_unet(self, entered: FeatureMap, source: Source, targets: Sequence[Target]) -> Source:
+        """Add encoders, bottleneck and decoders."""
+        levels, encoders = self._levels, self._network.encoders
+        pools: list[Pool] = []
+        for depth, following in enumerate((*encoders[1:], self._network.bottleneck)):
+            level, below = levels[depth], levels[depth + 1]
+            encoded = self._add_block(encoders[depth], [source], level, entered, [Target(level.features)])
+            pool = Pool(self._shared, f"pool{depth + 1}", encoded.mask, level.features, below.entries(following))
+            self._steps.append(pool)
+            pools.append(pool)
+            source, entered = Source(pool.mask, encoded.channels), below.ping
+        deepest = levels[-1]
+        source = self._add_block(self._network.bottleneck, [source], deepest, deepest.ping, [Target(deepest.features)])
+        for depth, block in zip((3, 2, 1, 0), self._network.decoders, strict=True):
+            level, below = levels[depth], levels[depth + 1]
+            unpool = Unpool(self._shared, pools[depth], below.features, source.mask, level.entries(block))
+            self._steps.append(unpool)
+            source = Source(unpool.mask, source.channels)
+            source = self._add_block(block, [source], level, level.ping, [Target(level.features)] if depth else targets)
+        return source
+
+    def _add_block(
+        self,
+        block: PackedBlock,
+        sources: Sequence[Source],
+        level: _Level,
+        entered: FeatureMap,
+        targets: Sequence[Target],
+    ) -> Source:
+        """Add a block whose input, transformed, is ``entered``; returns the mask of its output."""
+        second, third = (level.pong, level.ping) if entered is level.ping else (level.ping, level.pong)
+        maps = (entered, second, third, second)
+        chain = Chain(self._shared, block, self.counter, sources, maps, level.competitor, targets)
+        self._steps.append(chain)
+        return Source(chain.mask, block.channels_out)
+
+    def _classify(self, source: Source) -> Classification:
+        classification = Classification(self._shared, self.counter, source)
+        self._steps.append(classification)
+        return classification

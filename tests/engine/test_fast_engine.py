@@ -1,0 +1,326 @@
+"""The fast engine against the reference engine and the dense one, for every instruction set of the processor."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from scipy import ndimage
+from torch import Tensor, nn
+
+from nansurfer.engine import ComputeOptions, DenseEngine, ReferenceEngine, SliceCounts, native, workspace
+from nansurfer.engine.fast import FastEngine
+from nansurfer.engine.maps import FeatureMap
+from nansurfer.engine.sums import LogitSum
+from nansurfer.errors import ConfigError, DeviceError
+from nansurfer.labels import SAGITTAL_TO_FULL
+from nansurfer.models import build_model, load_config
+from nansurfer.nn import NaNPolicy
+from nansurfer.volume import conform, head_mask, read_image, thick_mask, thick_slices, to_view
+from nansurfer.weights import load_network, resolve
+
+CPU = ComputeOptions(device="cpu")
+POLICY = NaNPolicy("background", threshold=1.0, fill="blank")
+SIZE = 64
+BUILT = [name for name in native.usable_instruction_sets() if native.open_library(name)]
+
+pytestmark = pytest.mark.skipif(not BUILT, reason="installed without compiled kernels")
+
+
+@pytest.fixture(params=BUILT)
+def instruction_set(request, monkeypatch) -> str:
+    """The kernels of each instruction set in turn."""
+    monkeypatch.setattr(native, "load_kernels", lambda: native.open_library(request.param))
+    return request.param
+
+
+def small_network(name: str, view: str = "axial", **changes) -> nn.Module:
+    """A network whose batch norms and PReLUs do something."""
+    torch.manual_seed(0)
+    network = build_model(replace(load_config(name), base_size=SIZE, **changes), view).eval()
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.running_mean.normal_()
+            module.running_var.uniform_(0.5, 2)
+            nn.init.uniform_(module.weight, -1.5, 1.5)
+            nn.init.normal_(module.bias)
+        elif isinstance(module, nn.PReLU):
+            nn.init.uniform_(module.weight, -0.5, 0.5)
+    return network
+
+
+@torch.no_grad()
+def exact_network(name: str, **changes) -> nn.Module:
+    """A network of small whole numbers, in which nothing is ever rounded.
+
+    Every output channel of a convolution is one tap of one input channel. Many values are equal, as they are in the
+    empty parts of real slices, where rounding decides which of them a pooling takes.
+    """
+    network = small_network(name, **changes)
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.eps = 0.0
+            module.running_mean.zero_()
+            module.running_var.fill_(1)
+            module.weight.fill_(1)
+            module.bias.copy_(torch.randint(-1, 2, module.bias.shape))
+        elif isinstance(module, nn.PReLU):
+            module.weight.copy_(torch.randint(-1, 2, (1,)))
+        elif isinstance(module, nn.Conv2d):
+            taps = torch.randint(0, module.weight[0].numel(), (module.out_channels, 1))
+            signs = torch.randint(0, 2, taps.shape) * 2.0 - 1
+            module.weight.copy_(
+                torch.zeros(module.out_channels, module.weight[0].numel())
+                .scatter(1, taps, signs)
+                .view_as(module.weight)
+            )
+            module.bias.zero_()
+    return network
+
+
+@pytest.fixture(scope="module")
+def vinn():
+    return small_network("vinn", filters=11, interpolation_filters=5)
+
+
+@pytest.fixture(scope="module")
+def exact_vinn():
+    return exact_network("vinn", filters=11, interpolation_filters=5)
+
+
+@pytest.fixture(scope="module")
+def exact_cnn():
+    return exact_network("cnn", filters=9)
+
+
+def random_slices(n: int, size: tuple[int, int] = (SIZE, SIZE)) -> np.ndarray:
+    return np.random.default_rng(n).integers(0, 256, (n, 7, *size), np.uint8)
+
+
+def exact_slices(n: int, size: tuple[int, int] = (SIZE, SIZE)) -> np.ndarray:
+    """0 or 1 to the network."""
+    return random_slices(n, size) // 128 * 255
+
+
+def random_heads(n: int, size: tuple[int, int] = (SIZE, SIZE)) -> np.ndarray:
+    """Masks from a few specks over coarse shapes that touch the border to almost all."""
+    rng = np.random.default_rng(1)
+    heads = [ndimage.gaussian_filter(rng.standard_normal(size), rng.choice([0, 2, 8])) for _ in range(n)]
+    return np.stack(
+        [head > np.quantile(head, quantile) for head, quantile in zip(heads, np.linspace(0.02, 0.98, n), strict=True)]
+    )
+
+
+def counts_by_name(counts: SliceCounts) -> dict[str, tuple]:
+    columns = (counts.macs_per_window, counts.windows, counts.skipped, counts.mixed)
+    return {name: tuple(c[i].tolist() for c in columns) for i, name in enumerate(counts.layers)}
+
+
+def assert_same_counts(found: SliceCounts, expected: SliceCounts) -> None:
+    assert counts_by_name(found) == counts_by_name(expected)
+    np.testing.assert_allclose(found.tiles, expected.tiles, atol=1e-6)
+    np.testing.assert_array_equal(found.computed, expected.computed)
+
+
+def assert_the_reference(network: nn.Module, policy: NaNPolicy, slices: np.ndarray, heads: np.ndarray) -> None:
+    """The same NaN, the same values, the same counts."""
+    reference, fast = ReferenceEngine(network, CPU, policy), FastEngine(network, CPU, policy)
+    expected, found = (engine.logits(slices, 1.0, heads) for engine in (reference, fast))
+    torch.testing.assert_close(found, expected, rtol=0, atol=0, equal_nan=True)
+    assert 0.01 < expected.isnan().float().mean() < 0.9
+    assert_same_counts(fast.take_counts(), reference.take_counts())
+
+
+@pytest.mark.parametrize("threshold", [0.4, 0.5, 0.7, 1.0])
+@pytest.mark.parametrize("count_include_pad", [False, True])
+def test_vinn_as_the_reference(instruction_set, exact_vinn, threshold, count_include_pad) -> None:
+    policy = replace(POLICY, threshold=threshold, count_include_pad=count_include_pad)
+    assert_the_reference(exact_vinn, policy, exact_slices(6), random_heads(6))
+
+
+@pytest.mark.parametrize("pool_margin", [1, 3])
+def test_margins_of_poolings_as_the_reference(instruction_set, exact_vinn, pool_margin) -> None:
+    policy = replace(POLICY, threshold=0.6, pool_margin=pool_margin)
+    assert_the_reference(exact_vinn, policy, exact_slices(6), random_heads(6))
+
+
+@pytest.mark.parametrize("threshold", [0.4, 1.0])
+def test_cnn_as_the_reference(instruction_set, exact_cnn, threshold) -> None:
+    size = (48, 80)
+    assert_the_reference(exact_cnn, replace(POLICY, threshold=threshold), exact_slices(4, size), random_heads(4, size))
+
+
+@pytest.mark.parametrize("heads", [None, np.ones((2, SIZE, SIZE), bool)], ids=["no mask", "all head"])
+def test_like_the_dense_engine_where_all_is_head(instruction_set, vinn, heads) -> None:
+    slices = random_slices(2)
+    found = FastEngine(vinn, CPU, POLICY).logits(slices, 1.0, heads)
+    expected = DenseEngine(vinn, CPU).logits(slices, 1.0)
+    torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-4 * expected.abs().max().item())
+
+
+def test_slices_without_head_are_skipped_outright(vinn) -> None:
+    engine = FastEngine(vinn, CPU, POLICY)
+    heads = random_heads(3)
+    heads[1] = False
+    logits = engine.logits(random_slices(3), 1.0, heads)
+    counts = engine.take_counts()
+    assert logits[1].isnan().all()
+    assert not logits[0].isnan().all()
+    assert counts.computed.tolist() == [True, False, True]
+    np.testing.assert_array_equal(counts.skipped[:, 1], counts.windows)
+    assert not counts.mixed[:, 1].any()
+    np.testing.assert_allclose(counts.tiles[1], 1)
+
+
+def test_garbage_in_memory_is_never_read(instruction_set, vinn, monkeypatch) -> None:
+    maps: list[FeatureMap] = []
+
+    class Remembered(FeatureMap):
+        def __init__(self, *arguments) -> None:
+            super().__init__(*arguments)
+            maps.append(self)
+
+    monkeypatch.setattr(workspace, "FeatureMap", Remembered)
+    engine = FastEngine(vinn, replace(CPU, threads=1), replace(POLICY, threshold=0.6))
+    slices, heads = random_slices(5), random_heads(5)
+    before = engine.logits(slices, 1.0, heads)
+    for feature_map in maps:
+        spill = feature_map.width + 15
+        feature_map.rows[1 : 1 + feature_map.height, :, :spill] = np.nan  # but not the zeros around
+    assert torch.equal(engine.logits(slices, 1.0, heads).nan_to_num(-1e9), before.nan_to_num(-1e9))
+    assert len(maps) > 20
+
+
+def test_threads_and_order_change_nothing(vinn) -> None:
+    slices, heads = random_slices(5), random_heads(5)
+    one, three = (FastEngine(vinn, replace(CPU, threads=n), POLICY) for n in (1, 3))
+    expected = one.logits(slices, 1.0, heads).nan_to_num(-1e9)
+    assert torch.equal(three.logits(slices, 1.0, heads).nan_to_num(-1e9), expected)
+    assert torch.equal(three.logits(slices[::-1], 1.0, heads[::-1]).flip(0).nan_to_num(-1e9), expected)
+    assert one.take_counts().skipped.tolist() == three.take_counts().skipped[:, :5].tolist()
+
+
+def test_counts_are_optional_and_change_nothing(vinn) -> None:
+    slices, heads = random_slices(2), random_heads(2)
+    counted, uncounted = (FastEngine(vinn, CPU, POLICY, counting=c) for c in (True, False))
+    logits = [engine.logits(slices, 1.0, heads).nan_to_num(-1e9) for engine in (counted, uncounted)]
+    assert torch.equal(*logits)
+    counts = counted.take_counts()
+    assert 0 < counts.counting_s < 1
+    assert counts.tiles.shape == (2, SIZE // 16, SIZE // 16)
+
+
+class TestSums:
+    PART = (slice(5, 60), slice(3, 50))
+
+    def strided(self, n: int) -> Tensor:
+        """Sums (n, h, w, 79) as they lie in a volume: slices between rows and columns."""
+        return torch.zeros(55, n, 47, 79, dtype=torch.float16).transpose(0, 1)
+
+    def expected(self, before: Tensor, logits: Tensor, weight: float) -> Tensor:
+        logits = logits[:, :, self.PART[0], self.PART[1]].permute(0, 2, 3, 1).contiguous()
+        added = torch.add(before.float(), logits, alpha=weight).half()
+        return torch.where(logits.isnan(), before, added)
+
+    def test_added_as_pytorch_adds(self, instruction_set, vinn) -> None:
+        slices, heads, engine = random_slices(4), random_heads(4), FastEngine(vinn, CPU, POLICY)
+        heads[2] = False
+        logits = engine.logits(slices, 1.0, heads)
+        total, expected = self.strided(4), torch.zeros(4, 55, 47, 79, dtype=torch.float16)
+        for weight in (0.4, 0.2):
+            engine.accumulate(slices, 1.0, heads, LogitSum(total, weight, self.PART))
+            expected = self.expected(expected, logits, weight)
+            assert torch.equal(total, expected)
+
+    def test_largest_class(self, instruction_set, vinn) -> None:
+        slices, heads, engine = random_slices(4), random_heads(4), FastEngine(vinn, CPU, POLICY)
+        heads[2] = False
+        before = self.strided(4).normal_(0, 100)
+        before[:, :, 40:] = 0  # no other view was valid there
+        kept = before.clone()
+        classes = torch.full((47, 4, 55), 99, dtype=torch.uint8).permute(1, 2, 0)
+        engine.largest(slices, 1.0, heads, LogitSum(before, 0.4, self.PART), classes)
+        expected = self.expected(before, engine.logits(slices, 1.0, heads), 0.4).float().numpy().argmax(axis=3)
+        np.testing.assert_array_equal(classes, expected)
+        assert not classes[2, :, 40:].any()
+        assert torch.equal(before, kept)
+
+    def test_the_first_of_equal_sums_wins(self, instruction_set, vinn) -> None:
+        before = self.strided(1)
+        before[..., [7, 70, 78]] = 1e-3
+        classes = torch.empty(1, 55, 47, dtype=torch.uint8)
+        nowhere = np.zeros((1, SIZE, SIZE), bool)
+        FastEngine(vinn, CPU, POLICY).largest(random_slices(1), 1.0, nowhere, LogitSum(before, 0.4, self.PART), classes)
+        assert (classes == 7).all()
+
+    def test_sagittal_classes_for_both_sides(self, instruction_set) -> None:
+        engine = FastEngine(small_network("vinn", "sagittal", filters=3, interpolation_filters=2), CPU, POLICY)
+        slices, heads, total = random_slices(2), random_heads(2), self.strided(2)
+        engine.accumulate(slices, 1.0, heads, LogitSum(total, 0.2, self.PART, SAGITTAL_TO_FULL))
+        logits = engine.logits(slices, 1.0, heads)[:, list(SAGITTAL_TO_FULL)]
+        assert torch.equal(total, self.expected(torch.zeros_like(total), logits, 0.2))
+
+
+def test_off_is_dense(vinn) -> None:
+    slices = random_slices(2)
+    engine = FastEngine(vinn, CPU, NaNPolicy("off"))
+    dense = DenseEngine(vinn, CPU).logits(slices, 1.0)
+    torch.testing.assert_close(engine.logits(slices, 1.0), dense, rtol=0, atol=1e-3)
+    assert engine.take_counts().skipped.sum() == 0
+
+
+class TestRefusals:
+    @pytest.mark.parametrize(
+        "policy", [NaNPolicy("aggressive"), NaNPolicy("conservative"), replace(POLICY, fill="mean")]
+    )
+    def test_other_policies(self, vinn, policy) -> None:
+        with pytest.raises(ConfigError, match="--engine reference"):
+            FastEngine(vinn, CPU, policy)
+        assert not FastEngine.serves(vinn, policy, (SIZE, SIZE), 1.0)
+
+    @pytest.mark.parametrize(("size", "scale"), [((SIZE, SIZE), 0.8), ((SIZE, 80), 1.0)])
+    def test_other_sizes(self, vinn, size, scale) -> None:
+        with pytest.raises(ConfigError, match="--engine reference"):
+            FastEngine(vinn, CPU, POLICY).logits(random_slices(1, size), scale)
+        assert not FastEngine.serves(vinn, POLICY, size, scale)
+
+    def test_sides_that_cannot_be_halved_four_times(self, exact_cnn) -> None:
+        assert FastEngine.serves(exact_cnn, POLICY, (48, 80), 1.0)
+        assert not FastEngine.serves(exact_cnn, POLICY, (48, 72), 1.0)
+
+    def test_few_classes(self) -> None:
+        config = load_config("vinn")
+        view = replace(config.views["axial"], classes=3)
+        network = build_model(replace(config, filters=2, views={"axial": view}), "axial").eval()
+        with pytest.raises(ConfigError, match="3 classes"):
+            FastEngine(network, CPU, POLICY)
+
+    def test_without_kernels(self, vinn, monkeypatch) -> None:
+        monkeypatch.setattr(native, "load_kernels", lambda: None)
+        with pytest.raises(DeviceError, match="no compiled kernels"):
+            FastEngine(vinn, CPU, POLICY)
+
+
+@pytest.mark.parametrize(
+    ("view", "file", "policy"),
+    [
+        ("axial", "subject-01_orig.mgz", POLICY),
+        ("coronal", "subject-03_brain.mgz", replace(POLICY, threshold=0.5)),
+        ("sagittal", "subject-01_orig.mgz", replace(POLICY, threshold=0.7, count_include_pad=True)),
+    ],
+)
+def test_real_slices_like_the_reference(data_dir, view, file, policy) -> None:
+    network = load_network(resolve("compact"), view)[1]
+    volume = np.asanyarray(conform(read_image(data_dir / "t1" / file), "min").dataobj)
+    slices = thick_slices(to_view(volume, view), 120, 122)
+    heads = thick_mask(to_view(head_mask(volume), view), 120, 122)
+    reference, fast = ReferenceEngine(network, CPU, policy), FastEngine(network, CPU, policy)
+    expected, found = (engine.logits(slices, 1.0, heads) for engine in (reference, fast))
+    assert torch.equal(found.isnan(), expected.isnan())
+    # Rounding may choose another of nearly equal maxima in a pooling window; single values then differ.
+    error = (found - expected).abs().nan_to_num()
+    assert error.mean() < 1e-4
+    assert (found.argmax(1) == expected.argmax(1)).float().mean() > 0.9999
+    assert_same_counts(fast.take_counts(), reference.take_counts())

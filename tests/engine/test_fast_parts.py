@@ -1,0 +1,155 @@
+"""The small parts of the fast engine: maps in memory, the skipping rule, packed weights, the libraries."""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import subprocess
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from nansurfer.engine import native
+from nansurfer.engine.kernels import build
+from nansurfer.engine.maps import FeatureMap, aligned_zeros, pitch_of
+from nansurfer.engine.masks import invalid_needed
+from nansurfer.engine.packed import pack_network
+from nansurfer.models import build_model, load_config
+from nansurfer.nn import NaNPolicy
+
+BLANK = NaNPolicy("background", fill="blank", threshold=0.5)
+
+
+class TestFeatureMap:
+    def test_the_image_lies_inside_zeros(self) -> None:
+        feature_map = FeatureMap(channels=2, height=3, width=4, radius=1)
+        feature_map.image[:] = 1 + np.arange(2)[:, None, None]
+        assert feature_map.rows.shape == (5, 2, 48)
+        assert not feature_map.rows[[0, -1]].any()
+        np.testing.assert_array_equal(feature_map.rows[1:-1, 0, :4], 1)
+        np.testing.assert_array_equal(feature_map.rows[1:-1, 1, :4], 2)
+        assert not feature_map.rows[:, :, 4:].any()
+
+    def test_what_the_kernels_are_told(self) -> None:
+        feature_map = FeatureMap(channels=2, height=3, width=4, radius=1)
+        told = feature_map.native(first_channel=1)
+        assert (told.row, told.channel) == (96, 48)
+        assert told.data == feature_map.image[1].ctypes.data
+
+    @pytest.mark.parametrize(
+        ("width", "radius", "pitch"), [(256, 1, 272), (128, 1, 144), (64, 2, 112), (16, 1, 48), (1, 0, 16)]
+    )
+    def test_pitch_has_room_for_spills_and_zeros_in_an_odd_number_of_lines(
+        self, width: int, radius: int, pitch: int
+    ) -> None:
+        assert pitch_of(width, radius) == pitch
+        assert pitch >= width + 15 + radius
+
+    def test_lines_are_whole(self) -> None:
+        assert aligned_zeros(17).ctypes.data % 64 == 0
+
+
+class TestInvalidNeeded:
+    def test_half_of_what_lies_inside_the_image(self) -> None:
+        expected = [[2, 3, 3, 2], [3, 5, 5, 3], [2, 3, 3, 2]]  # of 4, 6 and 9 values
+        np.testing.assert_array_equal(invalid_needed(3, 4, channels=1, kernel=3, policy=BLANK), expected)
+
+    def test_half_of_the_window_when_padding_counts(self) -> None:
+        policy = replace(BLANK, count_include_pad=True)
+        assert (invalid_needed(3, 4, channels=2, kernel=3, policy=policy) == 9).all()
+
+    @pytest.mark.parametrize(("threshold", "needed"), [(0.7, 7), (1.0, 10), (0.71, 8), (1e-9, 1)])
+    def test_exact_at_the_threshold(self, threshold: float, needed: int) -> None:
+        policy = replace(BLANK, threshold=threshold)
+        assert invalid_needed(1, 1, channels=10, kernel=1, policy=policy).item() == needed
+
+    def test_windows_larger_than_the_image(self) -> None:
+        assert invalid_needed(1, 2, channels=3, kernel=5, policy=replace(BLANK, threshold=1.0)).tolist() == [[6, 6]]
+
+
+@pytest.fixture
+def network():
+    torch.manual_seed(0)
+    return build_model(replace(load_config("vinn"), filters=5, interpolation_filters=3), "axial").eval()
+
+
+class TestPackedNetwork:
+    def test_layers_in_the_order_of_computation(self, network) -> None:
+        packed = pack_network(network, block=8)
+        assert len(packed.layers) == 11 * 4 + 1 == len(packed.depths) == len(packed.macs_per_window)
+        assert packed.layers[:5] == ("inp_block.conv0", *(f"inp_block.conv{i}" for i in (1, 2, 3)), "encode1.conv0")
+        assert packed.layers[-5:] == (*(f"outp_block.conv{i}" for i in range(4)), "classifier.conv")
+        assert packed.depths[::4] == (0, 0, 1, 2, 3, 4, 3, 2, 1, 0, 0, 0)
+        assert packed.macs_per_window[0] == 7 * 3 * 9
+        assert packed.macs_per_window[-1] == 5 * 79
+
+    def test_weights_in_blocks_of_output_channels(self, network) -> None:
+        convolution = pack_network(network, block=4).convolutions[5]  # 5 to 5 channels, encode1's second
+        weights = convolution.weights
+        assert weights.shape == (2, 5, 3, 3, 4)
+        folded = network.encode1.conv1.weight.detach().numpy() / np.sqrt(1 + 1e-5)  # untrained batch norms
+        np.testing.assert_allclose(weights[0, 1, 2, 0], folded[:4, 1, 2, 0], rtol=1e-6)
+        np.testing.assert_allclose(weights[1, ..., 0], folded[4], rtol=1e-6)
+        assert not weights[1, ..., 1:].any()
+
+
+class TestLibraries:
+    def test_every_built_library_belongs_to_the_sources(self) -> None:
+        built = [name for name in native.usable_instruction_sets() if build.library_path(name).is_file()]
+        if not built:
+            pytest.skip("installed without compiled kernels")
+        assert all(native.open_library(name) is not None for name in built)
+
+    def test_a_library_of_other_sources_is_not_used(self, monkeypatch, caplog) -> None:
+        if not native.fast_kernels_available():
+            pytest.skip("installed without compiled kernels")
+        monkeypatch.setattr(native, "sources_checksum", lambda: -1)
+        with caplog.at_level(logging.WARNING, "nansurfer"):
+            assert native.open_library(native.usable_instruction_sets()[0]) is None
+        assert "compiled from other sources" in caplog.text
+
+    def test_a_damaged_library_is_not_used(self, monkeypatch, caplog, tmp_path) -> None:
+        (tmp_path / "broken.so").write_bytes(b"no library")
+        monkeypatch.setattr(native, "library_path", lambda name: tmp_path / "broken.so")
+        with caplog.at_level(logging.WARNING, "nansurfer"):
+            assert native.open_library("any") is None
+        assert "cannot be loaded" in caplog.text
+
+    def test_no_compiler(self, monkeypatch, tmp_path) -> None:
+        monkeypatch.delenv("CXX", raising=False)
+        monkeypatch.setenv("PATH", str(tmp_path))
+        with pytest.raises(build.BuildError, match=r"no C\+\+ compiler"):
+            build.build()
+
+    def test_a_compiler_that_fails_leaves_nothing_behind(self, monkeypatch, tmp_path) -> None:
+        monkeypatch.setattr(build, "FOLDER", tmp_path)
+        monkeypatch.setenv("CXX", "false")
+        with pytest.raises(build.BuildError, match=r"false .* failed"):
+            build.build()
+        assert not list(tmp_path.iterdir())
+
+    def test_the_checksum_follows_the_sources(self, monkeypatch, tmp_path) -> None:
+        monkeypatch.setattr(build, "FOLDER", tmp_path)
+        (tmp_path / "a.cpp").write_text("int a;\n")
+        first = build.sources_checksum()
+        (tmp_path / "b.h").write_text("int b;\n")
+        assert build.sources_checksum() != first
+        assert 0 <= first < 2**31  # what a C++ int holds
+
+    def test_structs_are_as_large_as_the_compilers(self, tmp_path) -> None:
+        """Fields in the same order are checked by every other test; their sizes by the compiler."""
+        try:
+            compiler = build._compiler()
+        except build.BuildError:
+            pytest.skip("no C++ compiler")
+        source = tmp_path / "sizes.cpp"
+        source.write_text(
+            '#include "convolve.h"\n#include <cstdio>\nusing namespace nansurfer;\n'
+            'int main() { std::printf("%zu %zu %zu", sizeof(Convolution), sizeof(Output), sizeof(Halo)); }\n'
+        )
+        program = tmp_path / "sizes"
+        subprocess.run([*compiler, "-std=c++17", f"-I{build.FOLDER}", str(source), "-o", str(program)], check=True)
+        sizes = subprocess.run([program], check=True, capture_output=True, text=True).stdout
+        assert sizes.split() == [str(ctypes.sizeof(s)) for s in (native.Convolution, native.Output, native.Halo)]
