@@ -105,6 +105,9 @@ class DenseEngine:
         computed, self._computed = self._computed, 0
         return self._layers.repeated(computed)
 
+    def release(self) -> None:
+        """Nothing is kept between calls."""
+
     @torch.inference_mode()
     def _count_one_slice(self) -> SliceCounts:
         network = nanify(self._network, NaNPolicy("off"))

@@ -152,6 +152,10 @@ class FastEngine:
         counts, self._counts = self._counts, []
         return concatenated(counts)
 
+    def release(self) -> None:
+        """Give back the memory for slices under way; the next slice takes it anew."""
+        self._workspaces, self._prepared_for = SimpleQueue(), None
+
     def _classifier(self, order: Sequence[int] | None) -> PackedClassifier:
         key = None if order is None else tuple(order)
         if key not in self._classifiers:

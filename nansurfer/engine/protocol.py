@@ -56,3 +56,7 @@ class Engine(Protocol):
     def take_counts(self) -> SliceCounts:
         """What was skipped of the slices computed since the last call."""
         ...
+
+    def release(self) -> None:
+        """Give back memory that is kept between calls and can be made anew."""
+        ...

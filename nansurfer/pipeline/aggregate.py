@@ -157,6 +157,7 @@ class _SlabSum:
                 self._add(view, model, start, stop, is_last=view == last)
                 progress.advance(stop - start)
                 start = stop
+            model.engine.release()
         return self._classes.numpy()
 
     def _add(self, view: View, model: ViewModel, start: int, stop: int, *, is_last: bool) -> None:

@@ -44,7 +44,7 @@ from nansurfer.pipeline.record import Stopwatch, package_versions, run_record
 from nansurfer.pipeline.result import SegmentationResult, result_from_classes
 from nansurfer.pipeline.skipping import SkipLog
 from nansurfer.report import SkipReport, write_skip_report
-from nansurfer.volume import EXTENSIONS, View, conform, head_box, head_mask, read_image, whole_box
+from nansurfer.volume import EXTENSIONS, View, conform, head_box, head_mask, mask_box, read_image, whole_box
 from nansurfer.weights import WeightSet, load_network, resolve
 
 NO_BRAIN_BELOW_ML = 100.0
@@ -228,14 +228,12 @@ class Segmenter:
         """What of a conformed T1 is to be computed."""
         volume = np.asanyarray(conformed.dataobj)
         skip = self.options.skip
-        everything = self.options.fastsurfer_compat or skip.paper_compat
-        return Scene(
-            volume=volume,
-            box=whole_box(volume) if everything else head_box(volume),
-            scale=_scale(conformed),
-            head=head_mask(volume) if skip.marks_background else None,
-            margin=skip.chosen()["margin"] or 0,
-        )
+        head = head_mask(volume) if skip.marks_background else None
+        if self.options.fastsurfer_compat or skip.paper_compat:
+            box = whole_box(volume)
+        else:
+            box = head_box(volume) if head is None else mask_box(head)
+        return Scene(volume, box, _scale(conformed), head, skip.chosen()["margin"] or 0)
 
     def _check_brain(self, result: SegmentationResult) -> None:
         volume = result.brain_volume_ml

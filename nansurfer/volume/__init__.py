@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from nansurfer.volume.box import Box, head_box, whole_box
 from nansurfer.volume.conform import VoxelSize, check_voxel_size, conform, is_conformed
-from nansurfer.volume.head import head_mask, thick_mask
+from nansurfer.volume.head import head_mask, mask_box, thick_mask
 from nansurfer.volume.native import to_native
 from nansurfer.volume.read import EXTENSIONS, read_image, read_labels
 from nansurfer.volume.views import VIEWS, View, from_view, thick_slices, to_view, view_axes
@@ -23,6 +23,7 @@ __all__ = [
     "head_mask",
     "is_conformed",
     "label_image",
+    "mask_box",
     "read_image",
     "read_labels",
     "save_image",

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from nansurfer.volume.box import MIN_HEAD_SHARE, air_level, block_means, head_box, large_components
+from nansurfer.volume.box import MIN_HEAD_SHARE, Box, air_level, block_means, head_box, large_components
 
 _SMOOTHING = 3  # side of the cube that a voxel is judged by: its mean has a fifth of the air's noise
 _RIM_VOXELS = 1  # added on every side: the mean of the cube around a corner of the head is dark
@@ -39,6 +39,13 @@ def head_mask(volume: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
     mask = np.zeros(volume.shape, bool)
     mask[box] = ~_reached_from_outside(~head)
     return mask if mask.mean() > MIN_HEAD_SHARE else np.ones(volume.shape, bool)
+
+
+def mask_box(mask: npt.NDArray[np.bool_]) -> Box:
+    """The smallest box that holds a mask, which is not empty."""
+    (box,) = ndimage.find_objects(mask.view(np.uint8))
+    x, y, z = box
+    return x, y, z
 
 
 def _reached_from_outside(free: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:

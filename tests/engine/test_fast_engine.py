@@ -263,6 +263,14 @@ class TestSums:
         assert torch.equal(total, self.expected(torch.zeros_like(total), logits, 0.2))
 
 
+def test_it_goes_on_after_giving_memory_back(vinn) -> None:
+    engine, slices, heads = FastEngine(vinn, CPU, POLICY), random_slices(1), random_heads(1)
+    before = engine.logits(slices, 1.0, heads)
+    engine.release()
+    assert engine._workspaces.empty()
+    assert torch.equal(engine.logits(slices, 1.0, heads).nan_to_num(), before.nan_to_num())
+
+
 def test_off_is_dense(vinn) -> None:
     slices = random_slices(2)
     engine = FastEngine(vinn, CPU, NaNPolicy("off"))

@@ -36,6 +36,9 @@ class TableEngine:
         self.batches.append(len(slices))
         return self.table[torch.from_numpy(slices[:, 3]).long()].permute(0, 3, 1, 2)
 
+    def release(self) -> None:
+        """Nothing is kept."""
+
     def accumulate(self, slices: np.ndarray, scale: float, head: np.ndarray | None, sums: LogitSum) -> None:
         sums.add(self.logits(slices, scale, head))
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from nansurfer.volume import head_mask, thick_mask
+from nansurfer.volume import head_mask, mask_box, thick_mask
 
 SIZE = 80
 
@@ -75,6 +75,12 @@ def test_real_heads_lose_no_labelled_voxel(name, labels, largest_share, sigma, d
     assert 0.1 < mask.mean() < largest_share
     if labels is not None:
         assert mask[np.asanyarray(nib.load(data_dir / labels).dataobj) > 0].all()
+
+
+def test_mask_box():
+    mask = np.zeros((6, 7, 8), bool)
+    mask[1, 2, 3] = mask[4, 2, 7] = True
+    assert mask_box(mask) == (slice(1, 5), slice(2, 3), slice(3, 8))
 
 
 def test_thick_mask_by_hand():
