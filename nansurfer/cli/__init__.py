@@ -10,6 +10,7 @@ from types import FrameType
 import typer
 
 from nansurfer.cli import weights
+from nansurfer.cli.bench import bench
 from nansurfer.cli.compare import compare
 from nansurfer.cli.example import example
 from nansurfer.cli.segment import segment
@@ -30,6 +31,7 @@ app = typer.Typer(
 app.command()(segment)
 app.command()(compare)
 app.command()(sweep)
+app.command()(bench)
 app.command()(example)
 app.add_typer(weights.app, name="weights")
 

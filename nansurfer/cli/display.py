@@ -20,7 +20,8 @@ from rich.table import Table
 from rich.text import Text
 
 from nansurfer.pipeline import Progress, SegmentationResult
-from nansurfer.pipeline.outputs import LABELS, MASK, PICTURE, RECORD, STATS, VOLUMES
+from nansurfer.pipeline.outputs import LABELS, MASK, PICTURE, RECORD, REPORT, STATS, VOLUMES
+from nansurfer.report import SKIP_REPORT_FILES
 
 _SHOWN = (2, 41, 4, 43, 17, 53, 16)
 
@@ -127,12 +128,17 @@ def closing_table(result: SegmentationResult) -> Table:
         ("run record", RECORD),
     ):
         table.add_row(name, str(path))
+    if result.skip_report:
+        table.add_row("skip report", str(REPORT / SKIP_REPORT_FILES[-1]))
     table.add_section()
     table.add_row("brain", f"{result.brain_volume_ml:.1f} ml")
     volumes = {s.label: s for s in result.stats}
     for label in _SHOWN:
         table.add_row(volumes[label].name, f"{volumes[label].volume_mm3 / 1000:.2f} ml")
     table.add_section()
+    if result.skip_report:
+        table.add_row("multiply-adds skipped", f"{100 * result.skip_report.mac_skip_ratio:.1f} %")
+    table.add_row("engine", f"{result.engine}, on {result.device}")
     for stage, seconds in result.timings_s.items():
         table.add_row(stage, f"{seconds:.1f} s")
     table.add_row("total", f"{sum(result.timings_s.values()):.1f} s")

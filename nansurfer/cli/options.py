@@ -49,7 +49,7 @@ PoolMargin = Annotated[
     int | None,
     typer.Option(
         help="Pixels around what is kept that every pooling keeps as well (background, blank).",
-        show_default="4",
+        show_default="2",
         rich_help_panel=SKIPPING,
     ),
 ]

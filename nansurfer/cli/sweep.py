@@ -99,7 +99,8 @@ def sweep(
     from nansurfer.pipeline import make_options
     from nansurfer.pipeline.sweep import sweep as run_sweep
     from nansurfer.pipeline.sweep import sweep_points
-    from nansurfer.report import sweep_plot
+    from nansurfer.report.plot import check_plotting
+    from nansurfer.report.sweep_plot import save_sweep_plot
 
     points = sweep_points(parse_list(nan), values, fill=fill, margin=margin, paper_compat=paper_compat)
     options = make_options(
@@ -113,11 +114,11 @@ def sweep(
         engine=engine,
     )
     if not no_plot:
-        sweep_plot.check_plotting()
+        check_plotting()
     with LiveProgress(console) if console.is_terminal and not quiet else LoggedProgress() as progress:
         rows = list(run_sweep(image, output_dir, points, options, overwrite=overwrite, progress=progress))
     if not no_plot:
-        sweep_plot.save_sweep_plot(output_dir / "sweep", rows, title=f"{image.name}, weights {Path(weights).name}")
+        save_sweep_plot(output_dir / "sweep", rows, title=f"{image.name}, weights {Path(weights).name}")
     if not quiet:
         Console().print(_table(rows, title=escape(str(output_dir))))
 
@@ -176,6 +177,8 @@ def _table(rows: Sequence[SweepRow], title: str) -> Table:
             f"{100 * row.time_ratio:.1f}",
             f"{row.dice_whole:.6f}",
         )
+    if len({row.engine for row in rows}) > 1:
+        table.caption = "The runs used different engines (see sweep.csv), so their times differ for that as well."
     return table
 
 

@@ -3,7 +3,7 @@
 from nansurfer.engine.counts import SliceCounts
 from nansurfer.engine.dense import DenseEngine
 from nansurfer.engine.device import ComputeOptions, available_cpus, is_out_of_memory, keep_freed_memory, resolve_device
-from nansurfer.engine.fast import FastEngine
+from nansurfer.engine.fast import FastEngine, check_fast_policy
 from nansurfer.engine.fold import fold_batch_norms
 from nansurfer.engine.native import fast_kernels_available
 from nansurfer.engine.protocol import Engine
@@ -19,6 +19,7 @@ __all__ = [
     "ReferenceEngine",
     "SliceCounts",
     "available_cpus",
+    "check_fast_policy",
     "fast_kernels_available",
     "fold_batch_norms",
     "is_out_of_memory",

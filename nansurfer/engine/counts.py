@@ -36,7 +36,7 @@ class SliceCounts:
     tiles
         Share of the slice's multiply-adds skipped in each tile of 16x16 pixels, float32 (n, H / 16, W / 16).
     counting_s
-        Seconds spent on counting alone.
+        Seconds by which counting alone made the run longer.
     """
 
     layers: tuple[str, ...]

@@ -35,12 +35,19 @@ class ComputeOptions:
     threads
         CPU threads; None for all that this process may use.
     batch_size
-        Slices computed at once. On a CPU, 1 is usually fastest: caches decide.
+        Slices computed at once. On a CPU, 1 is usually fastest with the reference engine: caches decide. The fast
+        engine takes several a thread in any case.
     engine
         ``"reference"``: PyTorch's layers. ``"fast"``: compiled kernels for what is not skipped, see
-        :class:`nansurfer.engine.FastEngine`. ``"auto"``: fast where it serves, else reference.
+        :class:`nansurfer.engine.FastEngine`; on the CPU, in float32, folded. ``"auto"``: fast where it serves, else
+        reference.
     fold
         Fold batch norms into the convolutions before them: faster, equal up to rounding.
+
+    Raises
+    ------
+    ConfigError
+        A value makes no sense, or the fast engine cannot compute so.
     """
 
     device: str = "auto"
@@ -62,11 +69,21 @@ class ComputeOptions:
             count = getattr(self, option)
             if count is not None and count < 1:
                 raise ConfigError(f"{option} is {count}; it must be at least 1.")
+        if self.engine == "fast" and not (self.device in ("auto", "cpu") and self.fast_arithmetic):
+            raise ConfigError(
+                "The fast engine computes on the CPU, in float32 and with batch norms folded, not with device "
+                f"'{self.device}', precision '{self.precision}' and fold {self.fold}; choose engine 'reference'."
+            )
 
     @property
     def dtype(self) -> torch.dtype:
         """Floating point type of weights and activations."""
         return torch.bfloat16 if self.precision == "bfloat16" else torch.float32
+
+    @property
+    def fast_arithmetic(self) -> bool:
+        """Whether the arithmetic asked for is the fast engine's."""
+        return self.dtype == torch.float32 and self.fold
 
 
 def resolve_device(name: str) -> torch.device:

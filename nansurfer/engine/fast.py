@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from nansurfer.engine import native
 from nansurfer.engine.classifier import FEWEST_CLASSES, MOST_CLASSES, PackedClassifier
-from nansurfer.engine.counts import SliceCounts, concatenated
+from nansurfer.engine.counts import TILE, SliceCounts, concatenated
 from nansurfer.engine.device import ComputeOptions, available_cpus
 from nansurfer.engine.masks import LARGEST_KERNEL
 from nansurfer.engine.packed import pack_network
@@ -25,7 +25,6 @@ from nansurfer.errors import ConfigError, DeviceError
 from nansurfer.models import FastSurferVINN, Network
 from nansurfer.nn import NaNPolicy
 
-_DEEPEST = 16  # pixels that one pixel of the deepest level stands for
 _SLICES_PER_THREAD = 4  # in a batch: their times differ, and so fewer threads wait for the last
 
 Use = Callable[[int, native.Classifier], None]
@@ -42,7 +41,7 @@ class FastEngine:
     network
         In evaluation mode; it is not changed.
     options
-        Threads; the kernels run on the CPU in float32.
+        Threads; the kernels run on the CPU in float32, batch norms folded.
     policy
         Mode ``"background"`` and fill ``"blank"``, with any threshold and margins; or mode ``"off"``.
     counting
@@ -65,7 +64,7 @@ class FastEngine:
                 "There are no compiled kernels for this processor; install the package where there is a C++ compiler, "
                 "or use --engine reference."
             )
-        _check_policy(policy)
+        check_fast_policy(policy)
         _check_network(network)
         self.device = torch.device("cpu")
         self._threads = options.threads or available_cpus()
@@ -82,7 +81,7 @@ class FastEngine:
     def serves(network: Network, policy: NaNPolicy, size: tuple[int, int], scale: float) -> bool:
         """Whether this engine can compute slices of this size and scale (1 mm / voxel size) with this policy."""
         try:
-            _check_policy(policy)
+            check_fast_policy(policy)
             _check_network(network)
             _check_size(size, _base_size(network), scale)
         except ConfigError:
@@ -187,7 +186,7 @@ class FastEngine:
             for _ in threads.map(compute, range(n)):
                 pass
         if self._counting:
-            self._counts.append(tally.counts())
+            self._counts.append(tally.counts(self._threads))
 
     def _prepare(self, size: tuple[int, int], scale: float) -> None:
         """Make the threads' workspaces for slices of a size, and record what an empty slice is like."""
@@ -209,7 +208,8 @@ def _base_size(network: Network) -> tuple[int, int] | None:
     return network.base_size if isinstance(network, FastSurferVINN) else None
 
 
-def _check_policy(policy: NaNPolicy) -> None:
+def check_fast_policy(policy: NaNPolicy) -> None:
+    """Raise a ConfigError unless the fast engine serves a policy."""
     if policy.mode != "off" and (policy.mode, policy.fill) != ("background", "blank"):
         raise ConfigError(
             f'The fast engine serves the NaN mode "background" with fill "blank", not "{policy.mode}" with '
@@ -242,4 +242,4 @@ def _check_size(size: tuple[int, int], base_size: tuple[int, int] | None, scale:
 
 
 def _round_up(side: int) -> int:
-    return -(-side // _DEEPEST) * _DEEPEST
+    return -(-side // TILE) * TILE  # a tile is one pixel of the deepest level

@@ -1,4 +1,4 @@
-"""Masks and runs of pixels in memory, and the rule by which a convolution skips a window."""
+"""Masks and runs of pixels in memory, and what a convolution skips a window for."""
 
 from __future__ import annotations
 
@@ -6,12 +6,10 @@ import numpy as np
 import numpy.typing as npt
 
 from nansurfer.engine import native
-from nansurfer.nn import NaNPolicy
+from nansurfer.nn import NaNPolicy, nan_needed
 
 LARGEST_KERNEL = 7
 """Side of the largest convolution kernel that the compiled functions find masks for."""
-
-_ROUNDING = 1e-12  # as in nansurfer.nn: relative; a threshold of 0.7 is a little more than 7 of 10 in binary
 
 ByteMask = npt.NDArray[np.uint8]
 """(height, width), 1 where a feature map is valid, 0 where it is NaN to the reference."""
@@ -40,10 +38,10 @@ def invalid_needed(height: int, width: int, channels: int, kernel: int, policy: 
         Its threshold, and whether zero padding counts as values.
     """
     if policy.count_include_pad:
-        values = np.full((height, width), float(channels * kernel**2))
+        values = np.full((height, width), channels * kernel**2)
     else:
-        values = channels * np.outer(_inside(height, kernel), _inside(width, kernel)).astype(float)
-    return np.ceil(values * policy.threshold * (1 - _ROUNDING)).clip(min=1).astype(np.uint16)
+        values = channels * np.outer(_inside(height, kernel), _inside(width, kernel))
+    return nan_needed(values, policy.threshold).astype(np.uint16)
 
 
 def _inside(size: int, kernel: int) -> npt.NDArray[np.int64]:

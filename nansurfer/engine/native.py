@@ -168,6 +168,7 @@ def load_kernels() -> ctypes.CDLL | None:
         kernels = open_library(name)
         if kernels is not None:
             return kernels
+    _logger.info("There are no compiled kernels for this processor, so the fast engine cannot be used.")
     return None
 
 

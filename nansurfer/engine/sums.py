@@ -68,6 +68,7 @@ class LogitSum:
 
     def native(self, index: int) -> native.Sum:
         """For the kernels, of one slice."""
+        assert not self.nan_wins, "the kernels let a view abstain"
         total, (rows, columns) = self.total[index], self.part
         row, column, _ = total.stride()
         outside = (rows.start * row + columns.start * column) * total.element_size()

@@ -38,8 +38,8 @@ class Tally:
         self._skipped[index], self._mixed[index] = counter.skipped, counter.mixed
         self._computed[index], self._seconds[index] = True, counter.seconds
 
-    def counts(self) -> SliceCounts:
-        """All of them."""
+    def counts(self, threads: int) -> SliceCounts:
+        """All of them, counted by so many threads at a time."""
         macs = np.array(self._network.macs_per_window)
         shares = macs / (macs @ self._windows) * self._skipped[0, 0].size  # of a tile's work, by window
         return SliceCounts(
@@ -50,5 +50,5 @@ class Tally:
             mixed=self._mixed.T,
             computed=self._computed,
             tiles=np.tensordot(self._skipped, shares, axes=(1, 0)).astype(np.float32),
-            counting_s=float(self._seconds.sum()),
+            counting_s=float(self._seconds.sum()) / threads,
         )

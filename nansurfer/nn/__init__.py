@@ -21,7 +21,7 @@ from nansurfer.nn.functional import (
     nan_max_unpool2d,
     nan_max_unpool3d,
 )
-from nansurfer.nn.functional.convolution import Fill
+from nansurfer.nn.functional.convolution import Fill, nan_needed
 from nansurfer.nn.layers import (
     NaNConv2d,
     NaNConv3d,
@@ -54,6 +54,7 @@ __all__ = [
     "nan_max_pool3d",
     "nan_max_unpool2d",
     "nan_max_unpool3d",
+    "nan_needed",
     "nanify",
     "record_blank",
     "reset_counts",

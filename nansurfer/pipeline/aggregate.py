@@ -1,7 +1,7 @@
 """Three views of logits added into one class per voxel, in bounded memory.
 
 FastSurfer holds the sum as one float16 array of all voxels and 79 classes, 2.65 GB at 1 mm. Here the sum lives
-only inside a box, in slabs of at most ``MAX_SHARE`` of the volume, and the last view is never stored: its
+only inside a box, in slabs of at most a scene's ``max_share`` of the volume, and the last view is never stored: its
 slices are added and their classes taken at once. The arithmetic is FastSurfer's, rounding included: float16
 after each view, views in the order of the configuration, the first of equal classes wins.
 
@@ -75,6 +75,9 @@ class Scene:
         not computed.
     margin
         Voxels around the head that count as head.
+    max_share
+        Largest share of the volume whose logits are held at once; slices of two views are computed again for every
+        further part.
     """
 
     volume: npt.NDArray[np.uint8]
@@ -82,6 +85,7 @@ class Scene:
     scale: float = 1.0
     head: npt.NDArray[np.bool_] | None = None
     margin: int = 0
+    max_share: float = MAX_SHARE
 
 
 OnCounts = Callable[[View, int, int, SliceCounts], None]
@@ -116,19 +120,19 @@ def aggregate_views(
     uint8 (X, Y, Z), 0..78
     """
     classes = np.zeros(scene.volume.shape, np.uint8)
-    for slab in _slabs(scene.box, scene.volume.size):
+    for slab in _slabs(scene.box, scene.max_share * scene.volume.size):
         classes[slab] = _SlabSum(scene, slab, nan_wins, on_counts).classes(models, progress)
     return classes
 
 
-def _slabs(box: Box, n_voxels: int) -> Iterator[Box]:
-    """The box, cut across its last axis so that each part holds at most ``MAX_SHARE`` of all voxels.
+def _slabs(box: Box, max_voxels: float) -> Iterator[Box]:
+    """The box, cut across its last axis so that each part holds at most so many voxels.
 
     Slices of the views that run along the other axes are computed again for every part.
     """
     rows, columns, depth = box
     size = (rows.stop - rows.start) * (columns.stop - columns.start) * (depth.stop - depth.start)
-    parts = max(1, -int(-size // (MAX_SHARE * n_voxels)))
+    parts = max(1, -int(-size // max_voxels))
     edges = np.linspace(depth.start, depth.stop, parts + 1).round().astype(int)
     for start, stop in zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True):
         yield rows, columns, slice(start, stop)

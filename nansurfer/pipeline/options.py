@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from nansurfer.engine import ComputeOptions
+from nansurfer.engine import ComputeOptions, check_fast_policy
 from nansurfer.errors import ConfigError
 from nansurfer.pipeline.skipping import SkipOptions
 from nansurfer.volume import VIEWS, View, VoxelSize, check_voxel_size
@@ -35,7 +35,12 @@ class SegmentOptions:
     skip
         What need not be computed.
     compute
-        Device, precision, threads and batch size.
+        Device, precision, threads, batch size and engine.
+
+    Raises
+    ------
+    ConfigError
+        A value makes no sense, or the fast engine is asked for what it cannot do.
     """
 
     weights: str = "compact"
@@ -55,6 +60,21 @@ class SegmentOptions:
             raise ConfigError(f"views are {','.join(self.views) or 'none'}; choose from {','.join(VIEWS)}, each once.")
         if self.fastsurfer_compat and self.skip.nan == "auto":
             object.__setattr__(self, "skip", SkipOptions(nan="off"))
+        if self.compute.engine == "fast":
+            self._check_fast_engine()
+
+    @property
+    def as_elsewhere(self) -> bool:
+        """Whether another program's computation is repeated: in every slice, and by the reference engine alone."""
+        return self.fastsurfer_compat or self.skip.paper_compat
+
+    def _check_fast_engine(self) -> None:
+        if self.as_elsewhere:
+            raise ConfigError(
+                "The fast engine cannot compute as FastSurfer (fastsurfer_compat) or the NaN papers (paper_compat) do; "
+                "choose engine 'reference' or 'auto'."
+            )
+        check_fast_policy(self.skip.policy())
 
 
 def make_options(**choices: Any) -> SegmentOptions:

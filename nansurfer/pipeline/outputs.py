@@ -104,6 +104,8 @@ def _move_into_place(staging: Path, folder: Path) -> None:
     folder.mkdir(exist_ok=True)
     for path in (RECORD, NATIVE_LABELS, *(REPORT / name for name in SKIP_REPORT_FILES)):
         (folder / path).unlink(missing_ok=True)
+    with suppress(OSError):  # not there, or it holds what is not ours
+        (folder / REPORT).rmdir()
     files = [path.relative_to(staging) for path in staging.rglob("*") if path.is_file()]
     for path in sorted(files, key=lambda path: path == RECORD):
         (folder / path).parent.mkdir(parents=True, exist_ok=True)

@@ -29,7 +29,7 @@ from nansurfer.errors import ConfigError, DeviceError, NoBrainError
 from nansurfer.files import sha256
 from nansurfer.labels import MIN_BRAIN_VOLUME_ML
 from nansurfer.models import ModelConfig, Network
-from nansurfer.pipeline.aggregate import Scene, ViewModel, aggregate_views
+from nansurfer.pipeline.aggregate import MAX_SHARE, Scene, ViewModel, aggregate_views
 from nansurfer.pipeline.options import SegmentOptions, make_options
 from nansurfer.pipeline.outputs import (
     REPORT,
@@ -49,6 +49,9 @@ from nansurfer.weights import WeightSet, load_network, resolve
 
 NO_BRAIN_BELOW_ML = 100.0
 """Less than a third of a newborn's brain: whatever was labelled, it is no brain."""
+
+NETWORK_STAGE = "Running the network"
+"""Name of the stage whose time the engines decide."""
 
 _logger = logging.getLogger("nansurfer")
 
@@ -111,23 +114,23 @@ class Segmenter:
 
     def _engine_for(self, scene: Scene) -> str:
         """``"fast"`` or ``"reference"``."""
-        asked, skip = self.options.compute.engine, self.options.skip
-        if asked != "auto":
-            return asked
+        compute, policy = self.options.compute, self.options.skip.policy()
+        if compute.engine != "auto":
+            return compute.engine
         x, y, z = scene.volume.shape
         serves = (
-            not (skip.paper_compat or self.options.fastsurfer_compat)
-            and resolve_device(self.options.compute.device).type == "cpu"
-            and self.options.compute.dtype == torch.float32
+            not self.options.as_elsewhere
+            and resolve_device(compute.device).type == "cpu"
+            and compute.fast_arithmetic
             and x == y == z
-            and all(
-                FastEngine.serves(network, skip.policy(), (x, y), scene.scale) for _, network in self._networks.values()
-            )
+            and all(FastEngine.serves(network, policy, (x, y), scene.scale) for _, network in self._networks.values())
         )
         return "fast" if serves else "reference"
 
     def _build(self, engine: str, network: Network) -> Engine:
-        compute = replace(self.options.compute, fold=not self.options.fastsurfer_compat, threads=self.threads)
+        compute = replace(self.options.compute, threads=self.threads)
+        if self.options.fastsurfer_compat:
+            compute = replace(compute, fold=False)
         policy, counting = self.options.skip.policy(), self.options.report
         if engine == "fast":
             return FastEngine(network, compute, policy, counting=counting)
@@ -188,8 +191,10 @@ class Segmenter:
             scene = self._scene(conformed)
         with watch.stage("Loading weights"):
             models = self.models(scene)
-        log = SkipLog()
-        with watch.stage("Running the network"):
+        engine, log = next(iter(models.values())).engine, SkipLog()
+        engine_name = self._engine_for(scene)
+        _logger.info("Engine: %s, on %s.", engine_name, engine.device)
+        with watch.stage(NETWORK_STAGE):
             classes = aggregate_views(
                 scene,
                 models,
@@ -200,12 +205,11 @@ class Segmenter:
         with watch.stage("Labelling"):
             result = result_from_classes(conformed, classes)
         self._check_brain(result)
-        engine = next(iter(models.values())).engine
         return replace(
             result,
             timings_s=watch.timings_s,
             device=str(engine.device),
-            engine=self._engine_for(scene),
+            engine=engine_name,
             skip_report=self._skip_report(log, engine.left_dense, watch) if self.options.report else None,
         )
 
@@ -229,11 +233,15 @@ class Segmenter:
         volume = np.asanyarray(conformed.dataobj)
         skip = self.options.skip
         head = head_mask(volume) if skip.marks_background else None
-        if self.options.fastsurfer_compat or skip.paper_compat:
+        if self.options.as_elsewhere:
             box = whole_box(volume)
+        elif head is None:
+            box = head_box(volume)
         else:
-            box = head_box(volume) if head is None else mask_box(head)
-        return Scene(volume, box, _scale(conformed), head, skip.chosen()["margin"] or 0)
+            box = mask_box(head)
+        # FastSurfer holds all logits: in parts, slices of two views would be computed again, which it does not do.
+        max_share = 1.0 if self.options.fastsurfer_compat else MAX_SHARE
+        return Scene(volume, box, _scale(conformed), head, skip.chosen()["margin"] or 0, max_share)
 
     def _check_brain(self, result: SegmentationResult) -> None:
         volume = result.brain_volume_ml
@@ -300,8 +308,8 @@ def segment(
     progress
         Told how far the run is.
     **choices
-        Fields of :class:`SegmentOptions` (``weights``, ``views``, ``vox_size``, ...) and of
-        :class:`ComputeOptions` (``device``, ``precision``, ``threads``, ``batch_size``).
+        Fields of :class:`SegmentOptions` (``weights``, ``views``, ``vox_size``, ...), of :class:`SkipOptions`
+        (``nan``, ``threshold``, ``fill``, ...) and of :class:`ComputeOptions` (``device``, ``threads``, ...).
 
     Returns
     -------

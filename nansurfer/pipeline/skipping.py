@@ -17,10 +17,11 @@ NaNMode = Literal["auto", "off", "aggressive", "conservative", "background"]
 
 _PAPERS = {"threshold": 0.5, "fill": "mean", "max_ties": 1, "tie_tolerance": 1e-7}
 _BACKGROUND = {"threshold": 0.5, "fill": "blank"}
-_MARGINS = ((0.7, 2), (0.5, 4), (0.0, 8))
-"""From a threshold on, the margin. Where windows that are NaN in part are skipped, what is computed loses its corners
-with every convolution: the margin is what it may lose."""
-_POOL_MARGIN = 4  # as far as the four convolutions of a block look
+_MARGINS = ((0.7, 2), (0.5, 3))
+_WIDEST_MARGIN = 8
+"""From a threshold on, the margin, and that below them all. Where windows that are NaN in part are skipped, what is
+computed loses its corners with every convolution: the margin is what it may lose."""
+_POOL_MARGIN = 2
 
 
 @dataclass(frozen=True)
@@ -95,7 +96,8 @@ class SkipOptions:
         if self.marks_background:
             given["nan"] = "background"
             if self.margin is None:
-                given["margin"] = next(margin for least, margin in _MARGINS if given["threshold"] >= least)
+                margins = (margin for least, margin in _MARGINS if given["threshold"] >= least)
+                given["margin"] = next(margins, _WIDEST_MARGIN)
             if self.pool_margin is None:
                 given["pool_margin"] = _POOL_MARGIN if given["fill"] == "blank" else 0
         return given

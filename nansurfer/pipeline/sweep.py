@@ -18,7 +18,7 @@ from nansurfer.pipeline.options import SegmentOptions
 from nansurfer.pipeline.progress import Progress
 from nansurfer.pipeline.record import package_versions
 from nansurfer.pipeline.result import SegmentationResult
-from nansurfer.pipeline.segment import Segmenter
+from nansurfer.pipeline.segment import NETWORK_STAGE, Segmenter
 from nansurfer.pipeline.skipping import SkipOptions
 from nansurfer.pipeline.sweep_record import SweepRecord
 from nansurfer.report.comparison import compare_labels
@@ -26,7 +26,6 @@ from nansurfer.report.skips import mac_skip_ratio, mean_skip_ratio
 from nansurfer.report.sweep import SweepRow
 from nansurfer.volume import read_image
 
-_NETWORK_STAGE = "Running the network"
 _RATIO_DIGITS = 6
 
 
@@ -108,13 +107,17 @@ def sweep(
     record = SweepRecord(Path(folder), provenance, overwrite=overwrite)
     yield from record.rows
     done = {row.key for row in record.rows}
-    todo = [point for point in (dense, *points) if _key(point) not in done]
-    for number, point in enumerate(todo, start=1):
-        progress.run(f"Run {number} of {len(todo)}: {_description(point)}")
-        result = _segment(path, replace(options, skip=point, report=True, force=point is not dense), progress)
-        if point is dense:
+    todo = [  # all options checked before the work
+        replace(options, skip=point, report=True, force=point is not dense)
+        for point in (dense, *points)
+        if _key(point) not in done
+    ]
+    for number, run in enumerate(todo, start=1):
+        progress.run(f"Run {number} of {len(todo)}: {_description(run.skip)}")
+        result = _segment(path, run, progress)
+        if run.skip is dense:
             record.start(result)
-        record.add(_measured(point, result, record.dense_labels, record.rows[0] if record.rows else None))
+        record.add(_measured(run.skip, result, record.dense_labels, record.rows[0] if record.rows else None))
         yield record.rows[-1]
 
 
@@ -135,11 +138,12 @@ def _measured(
     assert result.skip_report is not None
     layers, counting_s = result.skip_report.layers, result.skip_report.bookkeeping["counting_s"]
     skipped = mac_skip_ratio(layers)
-    network_s = result.timings_s[_NETWORK_STAGE] - counting_s
+    network_s = result.timings_s[NETWORK_STAGE] - counting_s
     left_by_dense = 1 - dense.mac_skip_ratio if dense else 1 - skipped
     compared = compare_labels(dense_labels, result.labels, result.conformed.affine)
     return SweepRow(
         **_told(skip),
+        engine=result.engine,
         mean_skip_ratio=round(mean_skip_ratio(layers), _RATIO_DIGITS),
         mac_skip_ratio=round(skipped, _RATIO_DIGITS),
         speedup_bound=round(left_by_dense / (1 - skipped), _RATIO_DIGITS) if skipped < 1 else None,
@@ -166,6 +170,7 @@ def _provenance(path: Path, options: SegmentOptions, *, paper_compat: bool) -> d
             "paper_compat": paper_compat,
             "precision": compute.precision,
             "batch_size": compute.batch_size,
+            "engine": compute.engine,
             "fold": compute.fold,
         },
         "versions": package_versions(),

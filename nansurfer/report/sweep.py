@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from nansurfer.files import atomic_path
+from nansurfer.report.table import write_table
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,6 +17,8 @@ class SweepRow:
     ----------
     nan, threshold, fill, margin
         See `nansurfer.pipeline.skipping.SkipOptions`; None where an option has no say. ``"off"`` is the dense run.
+    engine
+        ``"fast"`` or ``"reference"``: times of different engines say little about skipping.
     mean_skip_ratio
         Mean of the convolutions' skip ratios, each counting alike: the NaN papers' measure.
     mac_skip_ratio
@@ -44,6 +45,7 @@ class SweepRow:
     threshold: float | None
     fill: str | None
     margin: int | None
+    engine: str
     mean_skip_ratio: float
     mac_skip_ratio: float
     speedup_bound: float | None
@@ -73,7 +75,4 @@ def write_sweep_csv(path: str | Path, rows: Sequence[SweepRow]) -> None:
     OutputError
         The file cannot be written.
     """
-    with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, fieldnames=[field.name for field in fields(SweepRow)], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(asdict(row) for row in rows)
+    write_table(path, [asdict(row) for row in rows])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from importlib.util import find_spec
 from itertools import compress, cycle, pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -12,28 +11,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from nansurfer.errors import ConfigError
-from nansurfer.files import atomic_path
+from nansurfer.report.plot import GREY, save_figure
 from nansurfer.report.sweep import SweepRow
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-SUFFIXES = (".png", ".svg")
-
-_STYLE: dict[Any, Any] = {
-    "font.size": 10,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "grid.color": "#e4e4e4",
-    "svg.fonttype": "none",  # text stays text
-    "svg.hashsalt": "nansurfer",  # the same figures give the same file
-}
-_DOTS_PER_INCH = 200
 _SIZE_INCHES = (6.4, 7.0)
-_GREY = "#555555"
 _DENSE: dict[str, Any] = {"color": "black", "marker": "D", "markersize": 9, "fillstyle": "none", "linestyle": "none"}
 _DICE_TICKS = (0, 0.5, 0.9, 0.99, 0.999, 0.9999, 0.99999, 1)
 _ROOM = 0.06  # above and below, as a share of the Dice axis
@@ -72,20 +57,6 @@ class _Series(NamedTuple):
     rows: list[SweepRow]
 
 
-def check_plotting() -> None:
-    """Check that matplotlib is installed.
-
-    Raises
-    ------
-    ConfigError
-        It is not.
-    """
-    if find_spec("matplotlib") is None:
-        raise ConfigError(
-            "The plot needs matplotlib, which is missing: pip install 'nansurfer[plot]', or do without by --no-plot."
-        )
-
-
 def save_sweep_plot(stem: str | Path, rows: Sequence[SweepRow], *, title: str = "") -> list[Path]:
     """Paths of the plot, written as ``stem.png`` and ``stem.svg``.
 
@@ -105,16 +76,7 @@ def save_sweep_plot(stem: str | Path, rows: Sequence[SweepRow], *, title: str = 
     OutputError
         A file cannot be written.
     """
-    import matplotlib as mpl
-
-    paths = [Path(f"{stem}{suffix}") for suffix in SUFFIXES]
-    with mpl.rc_context(_STYLE):
-        figure = _figure(rows, title)
-        for path in paths:
-            with atomic_path(path) as temporary:
-                metadata = {"Date": None} if path.suffix == ".svg" else None
-                figure.savefig(temporary, dpi=_DOTS_PER_INCH, metadata=metadata)
-    return paths
+    return save_figure(stem, lambda: _figure(rows, title))
 
 
 def _figure(rows: Sequence[SweepRow], title: str) -> Figure:
@@ -127,7 +89,7 @@ def _figure(rows: Sequence[SweepRow], title: str) -> Figure:
     _draw_dice(upper, dense, series)
     _draw_time(lower, dense, series)
     figure.align_ylabels()
-    figure.suptitle(title, fontsize="medium", color=_GREY, parse_math=False)
+    figure.suptitle(title, fontsize="medium", color=GREY, parse_math=False)
     figure.legend(loc="outside lower center", ncols=2, frameon=False, title="Numbers in the upper panel: thresholds")
     figure.draw_without_rendering()  # settles the places from which the distances of the labels follow
     for one in series:
@@ -168,7 +130,7 @@ def _draw_time(axes: Axes, dense: SweepRow, series: Sequence[_Series]) -> None:
     skipped = [row.mac_skip_ratio for row in (dense, *(row for one in series for row in one.rows))]
     ends = np.array([min(skipped), max(skipped)])
     bound = (1 - ends) / (1 - dense.mac_skip_ratio)
-    line: dict[str, Any] = {"color": _GREY, "linewidth": 1, "linestyle": (0, (6, 3))}
+    line: dict[str, Any] = {"color": GREY, "linewidth": 1, "linestyle": (0, (6, 3))}
     axes.plot(100 * ends, 100 * bound, label="if time followed multiply-adds", **line)
     for one in series:
         _draw(axes, one, [100 * row.time_ratio for row in one.rows])

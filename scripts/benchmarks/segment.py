@@ -8,7 +8,6 @@ Everything after ``--`` goes to ``nansurfer segment``. Quote medians and ratios:
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 import os
 import statistics
@@ -20,6 +19,10 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
+
+from nansurfer.pipeline.provenance import commit, processor
+from nansurfer.pipeline.segment import NETWORK_STAGE
+from nansurfer.report.table import write_table
 
 RECORD = "nansurfer.json"
 SUMMARISED = ("wall_s", "cpu_s", "network_s", "peak_memory_mb")
@@ -51,20 +54,12 @@ def run_once(image: Path, options: list[str]) -> dict[str, object]:
     return {
         "wall_s": round(wall_s, 2),
         "cpu_s": round(usage.ru_utime + usage.ru_stime, 2),
-        "network_s": record["timings_s"]["Running the network"],
+        "network_s": record["timings_s"][NETWORK_STAGE],
         "peak_memory_mb": round(usage.ru_maxrss * 1024 / 1e6),
         "device": record["machine"]["device"],
         "threads": record["machine"]["threads"],
         **{f"{name}_version": version for name, version in record["versions"].items()},
     }
-
-
-def commit() -> str:
-    """The checkout's commit, with a plus sign when files differ from it."""
-    git = ["git", "-C", str(Path(__file__).parent)]
-    name = subprocess.run([*git, "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
-    changed = subprocess.run([*git, "status", "--porcelain"], capture_output=True, text=True, check=False)
-    return name.stdout.strip() + ("+" if changed.stdout.strip() else "")
 
 
 def main() -> None:
@@ -79,15 +74,18 @@ def main() -> None:
     args = parser.parse_args(own)
 
     rows = [
-        {"commit": commit(), "image": image.name, "repeat": repeat, "options": " ".join(options)}
+        {
+            "commit": commit(),
+            "processor": processor(),
+            "image": image.name,
+            "repeat": repeat,
+            "options": " ".join(options),
+        }
         | run_once(image, options)
         for image in args.images
         for repeat in range(args.repeats)
     ]
-    with args.csv.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, rows[0])
-        writer.writeheader()
-        writer.writerows(rows)
+    write_table(args.csv, rows)
     Console().print(summary(rows))
 
 

@@ -216,7 +216,7 @@ def test_the_networks_memory_runs_out(segment, blob_path: Path, tmp_path: Path, 
         raise torch.OutOfMemoryError("CUDA out of memory.")
 
     monkeypatch.setattr("nansurfer.engine.dense.DenseEngine._run", exhaust)
-    done = segment(blob_path, "--nan", "off", "--batch-size", "2", "--device", "cpu")
+    done = segment(blob_path, "--nan", "off", "--engine", "reference", "--batch-size", "2", "--device", "cpu")
     assert "WARNING The memory is exhausted; going on with --batch-size 1." in done.err
     assert_refused(done, 11, "The memory does not suffice for a single slice", tmp_path / "out")
 

@@ -24,7 +24,7 @@ def segment(nansurfer, tiny_weights: Path, instant_network: np.ndarray, blob_pat
 
 
 def test_a_run_tells_its_stages_and_ends_with_a_table(segment, tmp_path: Path) -> None:
-    done = segment()
+    done = segment("--device", "cpu", "--engine", "reference")
     assert done.exit_code == 0
     lines = done.err.splitlines()
     assert all(re.match(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} INFO ", line) for line in lines)
@@ -33,6 +33,7 @@ def test_a_run_tells_its_stages_and_ends_with_a_table(segment, tmp_path: Path) -
         "Conforming",
         "Finding the head",
         "Loading weights",
+        "Engine: reference, on cpu.",
         "Running the network",
         "Labelling",
         "Writing",
@@ -46,6 +47,9 @@ def test_a_run_tells_its_stages_and_ends_with_a_table(segment, tmp_path: Path) -
         "stats/aseg+DKT.stats",
         "stats/volumes.csv",
         "nansurfer.json",
+        "report/skip_report.html",
+        "multiply-adds skipped",
+        "reference, on cpu",
         "brain",
         "884.7 ml",
         "Left-Cerebral-White-Matter",

@@ -100,7 +100,8 @@ class TestThresholds:
 
 
 def test_a_sweep_ends_with_a_table_and_files(sweep, tmp_path: Path) -> None:
-    done = sweep("--thresholds", "0.5,1", "--nan", "aggressive, background", "--margin", "3")
+    options = ["--thresholds", "0.5,1", "--nan", "aggressive, background", "--margin", "3"]
+    done = sweep(*options, "--engine", "reference")
     assert done.exit_code == 0
     runs = [line.split(" INFO ")[1] for line in done.err.splitlines() if "Run " in line]
     assert runs == [
@@ -124,6 +125,15 @@ def test_a_sweep_ends_with_a_table_and_files(sweep, tmp_path: Path) -> None:
     files = {path.name for path in (tmp_path / "out").iterdir()}
     assert files == {"sweep.csv", "sweep.json", "sweep.png", "sweep.svg", "dense.mgz"}
     assert "blob.mgz, weights weights" in (tmp_path / "out" / "sweep.svg").read_text(encoding="utf-8")
+
+
+def test_times_of_different_engines_are_told_apart(sweep) -> None:
+    from nansurfer.engine import fast_kernels_available
+
+    if not fast_kernels_available():
+        pytest.skip("installed without compiled kernels")
+    done = sweep("--thresholds", "0.5", "--nan", "aggressive", "--views", "axial", "--device", "cpu", "--no-plot")
+    assert "The runs used different engines" in done.out
 
 
 def test_options_reach_the_runs_and_it_goes_on(sweep, tmp_path: Path) -> None:
@@ -180,7 +190,7 @@ def test_no_input(nansurfer, tmp_path: Path) -> None:
 
 
 def test_a_missing_matplotlib_is_told_before_the_work(sweep, tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr("nansurfer.report.sweep_plot.find_spec", lambda name: None)
+    monkeypatch.setattr("nansurfer.report.plot.find_spec", lambda name: None)
     done = sweep("--thresholds", "1")
     assert done.exit_code == 12
     assert done.err == (

@@ -6,6 +6,7 @@ import ctypes
 import logging
 import subprocess
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from nansurfer.engine.kernels import build
 from nansurfer.engine.maps import FeatureMap, aligned_zeros, pitch_of
 from nansurfer.engine.masks import invalid_needed
 from nansurfer.engine.packed import pack_network
+from nansurfer.engine.tally import Tally
 from nansurfer.models import build_model, load_config
 from nansurfer.nn import NaNPolicy
 
@@ -95,6 +97,17 @@ class TestPackedNetwork:
         assert not weights[1, ..., 1:].any()
 
 
+def test_threads_count_at_the_same_time(network) -> None:
+    packed = pack_network(network, block=8)
+    tally = Tally(packed, (32, 32), n=3)
+    nothing = np.zeros(len(packed.layers), np.int64)
+    for index in (0, 2):
+        tally.add(index, SimpleNamespace(skipped=np.zeros((len(nothing), 2, 2)), mixed=nothing, seconds=1.5))
+    counts = tally.counts(threads=2)
+    assert counts.counting_s == 1.5
+    assert counts.computed.tolist() == [True, False, True]
+
+
 class TestLibraries:
     def test_every_built_library_belongs_to_the_sources(self) -> None:
         built = [name for name in native.usable_instruction_sets() if build.library_path(name).is_file()]
@@ -116,6 +129,13 @@ class TestLibraries:
         with caplog.at_level(logging.WARNING, "nansurfer"):
             assert native.open_library("any") is None
         assert "cannot be loaded" in caplog.text
+
+    def test_without_any_library_the_log_says_so(self, monkeypatch, caplog, tmp_path) -> None:
+        monkeypatch.setattr(build, "FOLDER", tmp_path)
+        with caplog.at_level(logging.INFO, "nansurfer"):
+            assert native.load_kernels.__wrapped__() is None
+        (message,) = caplog.messages
+        assert message.startswith("There are no compiled kernels")
 
     def test_no_compiler(self, monkeypatch, tmp_path) -> None:
         monkeypatch.delenv("CXX", raising=False)

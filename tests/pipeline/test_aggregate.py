@@ -64,9 +64,12 @@ def models_of(tables: dict[View, Tensor], order=WEIGHTS, **options) -> dict[View
     return {view: ViewModel(TableEngine(tables[view], **options), WEIGHTS[view], 7, ORDER[view]) for view in order}
 
 
-def classes_of(tables: dict[View, Tensor], *, box=None, order=WEIGHTS, progress=None, **options) -> np.ndarray:
+def classes_of(
+    tables: dict[View, Tensor], *, box=None, order=WEIGHTS, progress=None, max_share=0.55, **options
+) -> np.ndarray:
     models = models_of(tables, order, **options)
-    return aggregate_views(Scene(VOLUME, box or whole_box(VOLUME)), models, progress or Progress())
+    scene = Scene(VOLUME, box or whole_box(VOLUME), max_share=max_share)
+    return aggregate_views(scene, models, progress or Progress())
 
 
 def fastsurfers_classes(tables: dict[View, Tensor], order=WEIGHTS) -> np.ndarray:
@@ -147,10 +150,9 @@ def test_same_as_one_large_sum(seed, order) -> None:
 
 
 @pytest.mark.parametrize("share", [0.7, 0.4, 0.1, 0.01])
-def test_slabs_change_nothing(monkeypatch, share) -> None:
-    monkeypatch.setattr(aggregate, "MAX_SHARE", share)
+def test_slabs_change_nothing(share) -> None:
     tables = random_tables()
-    np.testing.assert_array_equal(classes_of(tables), fastsurfers_classes(tables))
+    np.testing.assert_array_equal(classes_of(tables, max_share=share), fastsurfers_classes(tables))
 
 
 @pytest.mark.parametrize("batch_size", [2, 3, 100])
@@ -189,7 +191,7 @@ def test_outside_of_the_box_nothing_is_computed() -> None:
     }
 
 
-def test_progress_is_told_of_every_slice(monkeypatch) -> None:
+def test_progress_is_told_of_every_slice() -> None:
     told: list[tuple[str, int]] = []
 
     class Listening(Progress):
@@ -199,15 +201,14 @@ def test_progress_is_told_of_every_slice(monkeypatch) -> None:
         def advance(self, slices: int) -> None:
             told.append(("", slices))
 
-    monkeypatch.setattr(aggregate, "MAX_SHARE", 1.0)
-    classes_of(random_tables(), order=("sagittal", "axial"), batch_size=4, progress=Listening())
+    classes_of(random_tables(), order=("sagittal", "axial"), max_share=1.0, batch_size=4, progress=Listening())
     assert told == [("sagittal", 5), ("", 4), ("", 1), ("axial", 6), ("", 4), ("", 2)]
 
 
 @pytest.mark.parametrize(("depth", "parts"), [(256, 2), (141, 2), (140, 1), (1, 1)])
 def test_memory_is_bounded(depth, parts) -> None:
     box = slice(0, 256), slice(0, 256), slice(0, depth)
-    slabs = list(aggregate._slabs(box, 256**3))
+    slabs = list(aggregate._slabs(box, aggregate.MAX_SHARE * 256**3))
     assert [slab[:2] for slab in slabs] == [box[:2]] * parts
     assert [slab[2].start for slab in slabs[1:]] == [slab[2].stop for slab in slabs[:-1]]
     assert (slabs[0][2].start, slabs[-1][2].stop) == (0, depth)

@@ -42,6 +42,12 @@ def test_a_whole_compute_is_taken_too() -> None:
         ({"vox_size": float("nan")}, "Voxel size nan makes no sense"),
         ({"vox_size": "max"}, "Voxel size 'max' makes no sense"),
         ({"device": "tpu"}, "device is 'tpu'"),
+        ({"engine": "fast", "device": "cuda"}, "The fast engine computes on the CPU.* device 'cuda'"),
+        ({"engine": "fast", "precision": "bfloat16"}, "The fast engine .* precision 'bfloat16'"),
+        ({"engine": "fast", "fold": False}, "The fast engine .* fold False"),
+        ({"engine": "fast", "fastsurfer_compat": True}, "The fast engine cannot compute as FastSurfer"),
+        ({"engine": "fast", "paper_compat": True}, "The fast engine cannot compute as .* the NaN papers"),
+        ({"engine": "fast", "nan": "aggressive"}, 'The fast engine serves the NaN mode "background"'),
         ({"colour": 1, "size": 2}, "Unknown options: colour, size; known are batch_size, compute, device"),
     ],
 )

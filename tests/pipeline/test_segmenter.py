@@ -191,6 +191,12 @@ class TestOutputs:
         labels = np.asanyarray(nib.load(folder / "mri" / "aparc.DKTatlas+aseg.deep.mgz").dataobj)
         np.testing.assert_array_equal(labels, labels_of(instant_network))
 
+    def test_without_a_report_the_old_one_goes(self, tiny_weights: Path, folder: Path, blob_path: Path) -> None:
+        options = make_options(weights=str(tiny_weights), report=False)
+        Segmenter(options).segment(blob_path, folder.parent, "s1", overwrite=True)
+        assert files(folder) == {name for name in FILES if not name.startswith("report/")}
+        assert not (folder / "report").exists()
+
     @pytest.mark.parametrize(
         ("error", "expected"),
         [
@@ -290,6 +296,7 @@ class TestSegmenter:
             ({"fill": "mean"}, "reference"),
             ({"paper_compat": True}, "reference"),
             ({"precision": "bfloat16"}, "reference"),
+            ({"fold": False}, "reference"),
         ],
     )
     def test_the_engine_that_serves(self, tiny_weights: Path, monkeypatch, choices, expected) -> None:
@@ -302,6 +309,21 @@ class TestSegmenter:
         monkeypatch.setattr("nansurfer.engine.native.load_kernels", lambda: None)
         segmenter = Segmenter(make_options(weights=str(tiny_weights), device="cpu"))
         assert segmenter._engine_for(SCENE) == "reference"
+
+    def test_the_record_and_the_log_tell_which_engine_ran(
+        self, tiny_weights: Path, instant_network, blob_path: Path, tmp_path: Path, caplog
+    ) -> None:
+        options = make_options(weights=str(tiny_weights), device="cpu", engine="reference")
+        with caplog.at_level(logging.INFO, "nansurfer"):
+            Segmenter(options).segment(blob_path, tmp_path)
+        assert "Engine: reference, on cpu." in caplog.messages
+        machine = json.loads((tmp_path / "blob" / "nansurfer.json").read_text())["machine"]
+        assert (machine["engine"], machine["device"]) == ("reference", "cpu")
+
+    def test_batch_norms_stay_where_they_are_told_to(self, tiny_weights: Path) -> None:
+        options = make_options(weights=str(tiny_weights), device="cpu", nan="off", fold=False)
+        engine = Segmenter(options).models(SCENE)["axial"].engine
+        assert "inp_block.gn1.weight" in engine._network.state_dict()
 
     def test_threads(self, tiny_weights: Path) -> None:
         segmenter = Segmenter(make_options(weights=str(tiny_weights), threads=2))

@@ -50,6 +50,7 @@ class Machine:
             stats=[],
             brain_volume_ml=0.0,
             folder=None,
+            engine="fast",
             timings_s={"Conforming": 2.0, "Running the network": 4.5 if dense else 1.5},
             skip_report=SkipReport(
                 sid="",
@@ -154,6 +155,7 @@ class TestMeasures:
             "threshold": None,
             "fill": None,
             "margin": None,
+            "engine": "fast",
             "mean_skip_ratio": 0.6,
             "mac_skip_ratio": 0.6,
             "speedup_bound": 1.0,
@@ -168,7 +170,8 @@ class TestMeasures:
             "nan": "background",
             "threshold": 0.5,
             "fill": "blank",
-            "margin": 4,
+            "margin": 3,
+            "engine": "fast",
             "mean_skip_ratio": 0.8,
             "mac_skip_ratio": 0.8,
             "speedup_bound": 2.0,
@@ -221,7 +224,7 @@ class TestFiles:
             lines = list(csv.DictReader(table.read_text().splitlines()))
             assert len(lines) == number
             assert lines[-1] == {name: "" if value is None else str(value) for name, value in asdict(row).items()}
-        assert table.read_text().startswith("nan,threshold,fill,margin,mean_skip_ratio,mac_skip_ratio,speedup_bound,")
+        assert table.read_text().startswith("nan,threshold,fill,margin,engine,mean_skip_ratio,mac_skip_ratio,")
 
     def test_the_dense_labels_are_kept(self, run, tmp_path: Path) -> None:
         next(run(0.5))
@@ -260,7 +263,7 @@ class TestGoingOn:
         list(run(0.5))
         list(run(1, margin=2))
         rows = list(run(0.5))
-        assert [(row.threshold, row.margin) for row in rows] == [(None, None), (0.5, 4), (1, 2)]
+        assert [(row.threshold, row.margin) for row in rows] == [(None, None), (0.5, 3), (1, 2)]
         assert machine.runs == 3
 
     def test_a_lost_table_comes_back(self, run, tmp_path: Path, machine: Machine) -> None:
@@ -282,6 +285,11 @@ class TestGoingOn:
         list(run(0.5))
         with pytest.raises(OutputError, match="made with other weights, options;"):
             next(run(0.5, views=("axial",)))
+
+    def test_times_of_another_engine_are_refused(self, run) -> None:
+        list(run(0.5))
+        with pytest.raises(OutputError, match="made with other options;"):
+            next(run(0.5, engine="reference"))
 
     def test_a_table_of_unknown_origin_is_refused(self, run, tmp_path: Path) -> None:
         (tmp_path / "sweep").mkdir()
@@ -317,6 +325,13 @@ def test_what_is_wrong_with_the_input_is_told_first(run, machine: Machine, tmp_p
         next(run(0.5, path=tmp_path / "nobody.mgz"))
     assert machine.runs == 0
     assert not (tmp_path / "sweep").exists()
+
+
+def test_what_the_engine_cannot_do_is_told_first(run, machine: Machine, image: Path, tmp_path: Path) -> None:
+    points = sweep_points(["background", "aggressive"], [0.5])
+    with pytest.raises(ConfigError, match="The fast engine serves"):
+        next(sweep(image, tmp_path / "sweep", points, make_options(engine="fast")))
+    assert machine.runs == 0
 
 
 @pytest.mark.slow

@@ -10,15 +10,17 @@ import pytest
 from PIL import Image
 
 from nansurfer.errors import ConfigError, OutputError
-from nansurfer.report import sweep_plot
+from nansurfer.report import plot
+from nansurfer.report.plot import check_plotting
 from nansurfer.report.sweep import SweepRow
-from nansurfer.report.sweep_plot import check_plotting, save_sweep_plot
+from nansurfer.report.sweep_plot import save_sweep_plot
 
 DENSE = SweepRow(
     nan="off",
     threshold=None,
     fill=None,
     margin=None,
+    engine="fast",
     mean_skip_ratio=0.3,
     mac_skip_ratio=0.35,
     speedup_bound=1.0,
@@ -114,6 +116,6 @@ def test_a_folder_that_cannot_be(tmp_path: Path) -> None:
 
 def test_without_matplotlib(monkeypatch: pytest.MonkeyPatch) -> None:
     check_plotting()
-    monkeypatch.setattr(sweep_plot, "find_spec", lambda name: None)
+    monkeypatch.setattr(plot, "find_spec", lambda name: None)
     with pytest.raises(ConfigError, match=r"pip install 'nansurfer\[plot\]', or do without by --no-plot"):
         check_plotting()

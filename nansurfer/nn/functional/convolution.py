@@ -6,8 +6,10 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial, reduce
-from typing import Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
+import numpy as np
+import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -49,6 +51,12 @@ class WindowKinds(NamedTuple):
 
     skipped: Tensor
     mixed: Tensor  # some NaN, yet computed
+
+
+def nan_needed(values: npt.NDArray[np.integer[Any]], threshold: float) -> npt.NDArray[np.int32]:
+    """NaN from which windows of so many ``values`` are skipped, at least 1; of the same shape."""
+    needed: npt.NDArray[np.int32] = np.ceil(values * threshold * (1 - _ROUNDING)).clip(min=1).astype(np.int32)
+    return needed
 
 
 def nan_conv2d(
@@ -225,8 +233,7 @@ def _box_sum(x: Tensor, windows: Windows) -> Tensor:
 
 def _reaches(counts: _Counts, threshold: float) -> Tensor:
     """Whether a window's share of NaN is at least ``threshold``, never where there is no NaN."""
-    sizes = torch.arange(counts.most + 1, dtype=torch.float64)  # on the CPU: not every GPU has float64
-    needed = (sizes * threshold * (1 - _ROUNDING)).ceil().clamp(min=1).int()
+    needed = torch.from_numpy(nan_needed(np.arange(counts.most + 1), threshold))
     return counts.missing >= needed.to(counts.missing.device)[counts.values]
 
 
