@@ -204,14 +204,3 @@ def test_without_a_brain_in_the_dense_run(run, machine: Machine) -> None:
     with pytest.raises(NoBrainError):
         run(repeats=1)
     assert len(machine.runs) == 1
-
-
-@pytest.mark.slow
-def test_on_a_real_head(data_dir: Path, tmp_path: Path) -> None:
-    techniques = find_techniques(["folded"])
-    image = data_dir / "t1" / "subject-03_brain.mgz"
-    dense, folded = bench(image, tmp_path, techniques, repeats=1, views=("coronal",), threads=1)
-    assert (dense.dice_whole, dense.mac_skip_ratio) == (1, 0)
-    assert folded.dice_whole > 0.9999
-    assert 0.2 < folded.mac_skip_ratio < 0.8
-    assert dense.peak_memory_mb > 500
