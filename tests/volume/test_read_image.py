@@ -165,7 +165,8 @@ class TestFormat:
         ids=["type", "number of dimensions", "shape"],
     )
     def test_impossible_header(self, offset, form, values, tmp_path):
-        with pytest.raises(InputFormatError):
+        # Which of the two depends on how far nibabel trusts a header that it takes for one of swapped bytes.
+        with pytest.raises((InputFormatError, InputGeometryError)):
             read_image(patched(tmp_path / "t1.nii", nifti(), offset, form, *values))
 
     def test_impossible_quaternion(self, tmp_path):
