@@ -7,17 +7,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich import box
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from nansurfer.cli.console import set_up_logging
+from nansurfer.cli.console import figures_table, set_up_logging
 from nansurfer.cli.options import (
     COMPUTING,
     OUTPUT,
     Image,
     LogFile,
+    NoPlot,
     Quiet,
     Threads,
     Verbose,
@@ -53,9 +53,7 @@ def bench(
     views: Views = "axial,coronal,sagittal",
     vox_size: VoxSize = "min",
     threads: Threads = None,
-    no_plot: Annotated[
-        bool, typer.Option("--no-plot", help="Write no plot, which needs matplotlib.", rich_help_panel=OUTPUT)
-    ] = False,
+    no_plot: NoPlot = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
     log_file: LogFile = None,
@@ -96,10 +94,8 @@ def bench(
 
 def _table(rows: Sequence[BenchRow], title: str) -> Table:
     """A row a technique; the time is the median in the networks, skipped are multiply-adds."""
-    table = Table(title=title, title_justify="left", box=box.SIMPLE, collapse_padding=True, pad_edge=False)
-    table.add_column("row", no_wrap=True)
-    for column in ("time s", "total s", "faster", "GFLOP", "GFLOP/s", "skipped %", "MB", "Dice"):
-        table.add_column(column, justify="right", no_wrap=True)
+    columns = ("time s", "total s", "faster", "GFLOP", "GFLOP/s", "skipped %", "MB", "Dice")
+    table = figures_table(title, "row", *columns)
     for row in rows:
         table.add_row(
             row.name,

@@ -11,10 +11,10 @@ import typer
 from rich.console import Console
 
 from nansurfer.cli.console import set_up_logging
+from nansurfer.cli.options import OUTPUT, Verbose
 from nansurfer.errors import InputFormatError, InputNotFoundError, OutputError
 
 _SEVERAL = "Several pairs"
-_OUTPUT = "Output"
 
 logger = logging.getLogger("nansurfer")
 
@@ -56,19 +56,19 @@ def compare(
         typer.Option(help="Test equivalence within this fraction, such as 0.01.", rich_help_panel=_SEVERAL),
     ] = None,
     csv_file: Annotated[
-        Path | None, typer.Option("--csv", help="Write every structure of every pair.", rich_help_panel=_OUTPUT)
+        Path | None, typer.Option("--csv", help="Write every structure of every pair.", rich_help_panel=OUTPUT)
     ] = None,
     json_file: Annotated[
-        Path | None, typer.Option("--json", help="Write the same and the tests.", rich_help_panel=_OUTPUT)
+        Path | None, typer.Option("--json", help="Write the same and the tests.", rich_help_panel=OUTPUT)
     ] = None,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace these files if they exist.", rich_help_panel=_OUTPUT)
+        bool, typer.Option("--overwrite", help="Replace these files if they exist.", rich_help_panel=OUTPUT)
     ] = False,
     show_all: Annotated[
-        bool, typer.Option("--all", help="Show all structures, not the worst only.", rich_help_panel=_OUTPUT)
+        bool, typer.Option("--all", help="Show all structures, not the worst only.", rich_help_panel=OUTPUT)
     ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no table; warnings and errors only.")] = False,
-    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show more, and the traceback of an error.")] = False,
+    verbose: Verbose = False,
 ) -> None:
     """Compare two segmentations: overlap, volumes, surfaces.
 

@@ -6,8 +6,10 @@ import logging
 import sys
 from pathlib import Path
 
+from rich import box
 from rich.console import Console
 from rich.logging import RichHandler
+from rich.table import Table
 
 from nansurfer.errors import OutputError
 
@@ -53,3 +55,12 @@ def _file_handler(path: Path) -> logging.Handler:
         raise OutputError(f"The log file {path} cannot be written ({error.strerror}).") from error
     handler.setFormatter(logging.Formatter(_PLAIN_FORMAT))
     return handler
+
+
+def figures_table(title: str, first: str, *columns: str) -> Table:
+    """An empty table of figures: a name in the first column, numbers on the right of the others."""
+    table = Table(title=title, title_justify="left", box=box.SIMPLE, collapse_padding=True, pad_edge=False)
+    table.add_column(first, no_wrap=True)
+    for column in columns:
+        table.add_column(column, justify="right", no_wrap=True)
+    return table

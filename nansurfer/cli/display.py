@@ -107,6 +107,11 @@ class LiveProgress(LoggedProgress):
             self._bars.advance(self._task, slices)
 
 
+def progress_on(console: Console, *, quiet: bool) -> LoggedProgress:
+    """Bars on a terminal, log lines elsewhere; to be used as a context manager."""
+    return LiveProgress(console) if console.is_terminal and not quiet else LoggedProgress()
+
+
 class _SpeedColumn(ProgressColumn):
     """Slices per second."""
 

@@ -61,6 +61,9 @@ PaperCompat = Annotated[
         rich_help_panel=SKIPPING,
     ),
 ]
+NoPlot = Annotated[
+    bool, typer.Option("--no-plot", help="Write no plot, which needs matplotlib.", rich_help_panel=OUTPUT)
+]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show warnings and errors only.")]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show more, and the traceback of an error.")]
 LogFile = Annotated[Path | None, typer.Option(help="Append everything that happens to this file.")]

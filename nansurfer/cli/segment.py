@@ -118,7 +118,7 @@ def segment(
     console = Console(stderr=True)
     set_up_logging(console, quiet=quiet, verbose=verbose, log_file=log_file)
 
-    from nansurfer.cli.display import LiveProgress, LoggedProgress, closing_table
+    from nansurfer.cli.display import closing_table, progress_on
     from nansurfer.pipeline import Segmenter, holds_result_of, make_options, subject_folder
 
     options = make_options(
@@ -147,8 +147,7 @@ def segment(
     if not overwrite and holds_result_of(folder, image):
         logger.info("%s is finished already; use --overwrite to do it again.", folder)
         return
-    live = console.is_terminal and not quiet
-    with LiveProgress(console) if live else LoggedProgress() as progress:
+    with progress_on(console, quiet=quiet) as progress:
         result = Segmenter(options).segment(image, output_dir, folder.name, overwrite=overwrite, progress=progress)
     if not quiet:
         Console().print(closing_table(result))

@@ -8,12 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich import box
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from nansurfer.cli.console import set_up_logging
+from nansurfer.cli.console import figures_table, set_up_logging
 from nansurfer.cli.options import (
     OUTPUT,
     SKIPPING,
@@ -24,6 +23,7 @@ from nansurfer.cli.options import (
     Image,
     LogFile,
     Margin,
+    NoPlot,
     PaperCompat,
     Precision,
     Quiet,
@@ -75,9 +75,7 @@ def sweep(
     threads: Threads = None,
     batch_size: BatchSize = 1,
     engine: Engine = "auto",
-    no_plot: Annotated[
-        bool, typer.Option("--no-plot", help="Write no plot, which needs matplotlib.", rich_help_panel=OUTPUT)
-    ] = False,
+    no_plot: NoPlot = False,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace the sweep in that folder.", rich_help_panel=OUTPUT)
     ] = False,
@@ -95,7 +93,7 @@ def sweep(
     set_up_logging(console, quiet=quiet, verbose=verbose, log_file=log_file)
     values = parse_thresholds(thresholds)
 
-    from nansurfer.cli.display import LiveProgress, LoggedProgress
+    from nansurfer.cli.display import progress_on
     from nansurfer.pipeline import make_options
     from nansurfer.pipeline.sweep import sweep as run_sweep
     from nansurfer.pipeline.sweep import sweep_points
@@ -115,7 +113,7 @@ def sweep(
     )
     if not no_plot:
         check_plotting()
-    with LiveProgress(console) if console.is_terminal and not quiet else LoggedProgress() as progress:
+    with progress_on(console, quiet=quiet) as progress:
         rows = list(run_sweep(image, output_dir, points, options, overwrite=overwrite, progress=progress))
     if not no_plot:
         save_sweep_plot(output_dir / "sweep", rows, title=f"{image.name}, weights {Path(weights).name}")
@@ -162,10 +160,8 @@ def _bad(sentence: str) -> typer.BadParameter:
 
 def _table(rows: Sequence[SweepRow], title: str) -> Table:
     """A row a run; skipped are multiply-adds, and the time is that in the networks."""
-    table = Table(title=title, title_justify="left", box=box.SIMPLE, collapse_padding=True, pad_edge=False)
-    table.add_column("mode", no_wrap=True)
-    for column in ("threshold", "fill", "margin", "skipped %", "time s", "time %", "Dice"):
-        table.add_column(column, justify="right", no_wrap=True)
+    columns = ("threshold", "fill", "margin", "skipped %", "time s", "time %", "Dice")
+    table = figures_table(title, "mode", *columns)
     for row in rows:
         table.add_row(
             "dense" if row.is_dense else row.nan,

@@ -34,6 +34,7 @@ class DenseEngine:
         Device, precision and batch size.
     """
 
+    name = "reference"
     left_dense: tuple[str, ...] = ()
 
     def __init__(self, network: Network, options: ComputeOptions) -> None:

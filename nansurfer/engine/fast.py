@@ -55,6 +55,7 @@ class FastEngine:
         The package was installed without compiled kernels, or the processor cannot run them.
     """
 
+    name = "fast"
     left_dense: tuple[str, ...] = ()
 
     def __init__(self, network: Network, options: ComputeOptions, policy: NaNPolicy, *, counting: bool = True) -> None:

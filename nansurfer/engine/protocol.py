@@ -26,6 +26,8 @@ class Engine(Protocol):
 
     Attributes
     ----------
+    name
+        As ``ComputeOptions.engine`` calls it.
     device
         Where it computes.
     batch_size
@@ -34,6 +36,7 @@ class Engine(Protocol):
         Layers that have no NaN version.
     """
 
+    name: str
     device: torch.device
     batch_size: int
     left_dense: tuple[str, ...]

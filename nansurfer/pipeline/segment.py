@@ -192,8 +192,7 @@ class Segmenter:
         with watch.stage("Loading weights"):
             models = self.models(scene)
         engine, log = next(iter(models.values())).engine, SkipLog()
-        engine_name = self._engine_for(scene)
-        _logger.info("Engine: %s, on %s.", engine_name, engine.device)
+        _logger.info("Engine: %s, on %s.", engine.name, engine.device)
         with watch.stage(NETWORK_STAGE):
             classes = aggregate_views(
                 scene,
@@ -209,7 +208,7 @@ class Segmenter:
             result,
             timings_s=watch.timings_s,
             device=str(engine.device),
-            engine=engine_name,
+            engine=engine.name,
             skip_report=self._skip_report(log, engine.left_dense, watch) if self.options.report else None,
         )
 

@@ -121,7 +121,9 @@ class SkipLog:
 
     def add(self, view: View, start: int, n_slices: int, counts: SliceCounts) -> None:
         """Counts of the slices of a view from ``start`` on; ``n_slices`` are all of the volume."""
-        skips = self._views.setdefault(view, _nothing_computed(view, n_slices, counts))
+        if view not in self._views:
+            self._views[view] = _nothing_computed(view, n_slices, counts)
+        skips = self._views[view]
         part = slice(start, start + len(counts.computed))
         skips.skipped[:, part], skips.mixed[:, part] = counts.skipped, counts.mixed
         skips.computed[part], skips.tiles[part] = counts.computed, counts.tiles

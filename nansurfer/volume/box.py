@@ -41,15 +41,22 @@ def head_box(volume: npt.NDArray[np.uint8], margin_voxels: int = 8) -> Box:
     The head is what is brighter than air on a grid of 4x4x4 block means, less specks; a block on each side
     is added for what fills a block only in part. FastSurfer computes the whole volume.
     """
-    means = block_means(volume)
-    head = large_components(means > air_level(means))
+    return box_and_air_level(volume, margin_voxels)[0]
+
+
+def box_and_air_level(volume: npt.NDArray[np.uint8], margin_voxels: int = 8) -> tuple[Box, float]:
+    """The box of `head_box`, and how bright air can be; -1 when it cannot be told from the head."""
+    means = _block_means(volume)
+    level = _air_level(means)
+    head = large_components(means > level)
     if head.mean() < MIN_HEAD_SHARE:
-        return whole_box(volume)
-    return (
+        return whole_box(volume), level
+    box = (
         _span(np.asarray(head.any(axis=(1, 2))), volume.shape[0], margin_voxels),
         _span(np.asarray(head.any(axis=(0, 2))), volume.shape[1], margin_voxels),
         _span(np.asarray(head.any(axis=(0, 1))), volume.shape[2], margin_voxels),
     )
+    return box, level
 
 
 def whole_box(volume: npt.NDArray[Any]) -> Box:
@@ -58,7 +65,7 @@ def whole_box(volume: npt.NDArray[Any]) -> Box:
     return slice(0, x), slice(0, y), slice(0, z)
 
 
-def block_means(volume: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
+def _block_means(volume: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
     """Means over blocks of 4x4x4 voxels; blocks cut by the volume's end are averaged with zeros."""
     sums: npt.NDArray[np.unsignedinteger[Any]] = volume
     for axis, length in enumerate(volume.shape):
@@ -66,7 +73,7 @@ def block_means(volume: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
     return sums / _BLOCK**3
 
 
-def air_level(means: npt.NDArray[np.float64]) -> float:
+def _air_level(means: npt.NDArray[np.float64]) -> float:
     """The brightest that air can be; -1, so that everything is head, when it cannot be told from the head."""
     counts, edges = np.histogram(means, bins=_LEVELS, range=(0, _LEVELS))
     values = edges[:-1] + 0.5

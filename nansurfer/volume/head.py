@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from nansurfer.volume.box import MIN_HEAD_SHARE, Box, air_level, block_means, head_box, large_components
+from nansurfer.volume.box import MIN_HEAD_SHARE, Box, box_and_air_level, large_components
 
 _SMOOTHING = 3  # side of the cube that a voxel is judged by: its mean has a fifth of the air's noise
 _RIM_VOXELS = 1  # added on every side: the mean of the cube around a corner of the head is dark
@@ -31,10 +31,9 @@ def head_mask(volume: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
     less specks, and a voxel more on every side; the background is what can be reached from the faces of the
     volume without entering it.
     """
-    box = head_box(volume)
-    inside = volume[box]
-    bright = ndimage.uniform_filter(inside, _SMOOTHING, output=np.float32, mode="constant")
-    head = large_components(bright > air_level(block_means(volume)))
+    box, air_level = box_and_air_level(volume)
+    bright = ndimage.uniform_filter(volume[box], _SMOOTHING, output=np.float32, mode="constant")
+    head = large_components(bright > air_level)
     head = ndimage.binary_dilation(head, np.ones((3, 3, 3)), _RIM_VOXELS)
     mask = np.zeros(volume.shape, bool)
     mask[box] = ~_reached_from_outside(~head)
