@@ -50,6 +50,10 @@ class OutputError(NansurferError):
     exit_code = 8
 
 
+class BusyError(OutputError):
+    """Another run is at work on the same folder."""
+
+
 class WeightsError(NansurferError):
     """The weights are missing, damaged, or belong to another network."""
 
@@ -72,3 +76,9 @@ class ConfigError(NansurferError):
     """A configuration file or an option has a value that makes no sense."""
 
     exit_code = 12
+
+
+class BatchError(NansurferError):
+    """Some subjects of a batch have no result."""
+
+    exit_code = 13

@@ -1,15 +1,16 @@
-"""Writing files so that a half-written one never carries its final name."""
+"""Writing files so that a half-written one never carries its final name, and by one process at a time."""
 
 from __future__ import annotations
 
 import errno
+import fcntl
 import hashlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from nansurfer.errors import OutputError
+from nansurfer.errors import BusyError, OutputError
 
 _CHUNK_BYTES = 1 << 20
 
@@ -36,10 +37,40 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         _flush_to_disk(temporary)
         temporary.replace(path)
     except OSError as error:
-        raise OutputError(_write_failure(path, error)) from error
+        raise OutputError(write_failure(path, error)) from error
     finally:
         with suppress(OSError):  # it may never have come to be
             temporary.unlink()
+
+
+@contextmanager
+def locked(path: str | Path, *, wait: bool = True) -> Iterator[None]:
+    """Hold the kernel's lock on the file ``path``, which is made for it and removed afterwards.
+
+    The kernel releases it when the process ends, however it ends. On NFS it holds between machines.
+
+    Parameters
+    ----------
+    path
+        Its folder has to exist.
+    wait
+        Wait for another process that holds it, instead of raising.
+
+    Raises
+    ------
+    BusyError
+        Another process holds it.
+    OSError
+        The file cannot be made, or the file system has no locks.
+    """
+    path = Path(path)
+    descriptor = _lock(path, wait=wait)
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            path.unlink()  # while it is locked: whoever waits for it sees that and makes another
+        os.close(descriptor)
 
 
 def sha256(path: str | Path) -> str:
@@ -49,6 +80,32 @@ def sha256(path: str | Path) -> str:
         while chunk := file.read(_CHUNK_BYTES):
             digest.update(chunk)
     return digest.hexdigest()
+
+
+def write_failure(path: Path, error: OSError) -> str:
+    """The sentence that says why a file could not be written, and what to do."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return f"The disk is full: {path} could not be written; free some space or choose another folder."
+    reason = error.strerror or str(error)
+    return f"{path} could not be written ({reason}); choose a folder that you may write to."
+
+
+def _lock(path: Path, *, wait: bool) -> int:
+    """Descriptor of the locked file, which still has its name."""
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            if os.fstat(descriptor).st_nlink:
+                return descriptor
+        except BaseException as error:
+            os.close(descriptor)
+            if isinstance(error, BlockingIOError):
+                raise BusyError(f"{path} is locked by another run; wait until it has ended.") from error
+            if getattr(error, "errno", None) != errno.ESTALE:  # NFS says so of a file that was removed elsewhere
+                raise
+        else:
+            os.close(descriptor)
 
 
 def _usual_mode(path: Path) -> int:
@@ -62,10 +119,3 @@ def _usual_mode(path: Path) -> int:
 def _flush_to_disk(path: Path) -> None:
     with path.open("rb+") as file:
         os.fsync(file.fileno())
-
-
-def _write_failure(path: Path, error: OSError) -> str:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return f"The disk is full: {path} could not be written; free some space or choose another folder."
-    reason = error.strerror or str(error)
-    return f"{path} could not be written ({reason}); choose a folder that you may write to."

@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib
 import os
 import shutil
+import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +16,7 @@ import pytest
 if TYPE_CHECKING:
     from nansurfer.engine import SliceCounts
 
+_BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 _DEFAULT_DATA_DIR = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
@@ -27,6 +30,23 @@ def data_dir() -> Path:
     if not path.is_dir():
         pytest.skip(f"no real volumes at {path} (set NANSURFER_TEST_DATA)")
     return path
+
+
+@pytest.fixture
+def browse(tmp_path: Path) -> Callable[..., str]:
+    """Run a browser without a window; its output. Whatever it complains about in the page fails the test."""
+    found = next(filter(None, map(shutil.which, _BROWSERS)), None)
+    if found is None:
+        pytest.skip(f"none of {', '.join(_BROWSERS)} is installed")
+    flags = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--hide-scrollbars")
+    command = [found, *flags, f"--user-data-dir={tmp_path / 'profile'}", "--enable-logging=stderr"]
+
+    def run(*arguments: str) -> str:
+        done = subprocess.run([*command, *arguments], capture_output=True, text=True, timeout=120, check=True)
+        assert "CONSOLE" not in done.stderr  # where blocked content, errors and warnings end up
+        return done.stdout
+
+    return run
 
 
 @pytest.fixture(scope="session")

@@ -5,12 +5,15 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from nansurfer.errors import OutputError
-from nansurfer.files import atomic_path, sha256
+from nansurfer.errors import BusyError, OutputError
+from nansurfer.files import atomic_path, locked, sha256
 
 
 def test_the_file_appears_at_the_end(tmp_path: Path) -> None:
@@ -99,3 +102,48 @@ def test_a_writer_that_wrote_nothing(tmp_path: Path) -> None:
 def test_sha256(tmp_path: Path, content) -> None:
     (tmp_path / "a").write_bytes(content)
     assert sha256(tmp_path / "a") == hashlib.sha256(content).hexdigest()
+
+
+class TestLocks:
+    def test_one_holds_it_and_no_file_stays(self, tmp_path: Path) -> None:
+        path = tmp_path / ".lock"
+        with (
+            locked(path),
+            pytest.raises(BusyError, match=r"\.lock is locked by another run"),
+            locked(path, wait=False),
+        ):
+            pytest.fail("two at a time")
+        assert list(tmp_path.iterdir()) == []
+
+    def test_who_waits_gets_it_next(self, tmp_path: Path) -> None:
+        """Four threads add to a number that none may see half-way; the file is removed each time."""
+        number = tmp_path / "number"
+        number.write_text("0")
+
+        def add() -> None:
+            for _ in range(50):
+                with locked(tmp_path / ".lock"):
+                    before = int(number.read_text())
+                    number.write_text(str(before + 1))
+
+        with ThreadPoolExecutor(4) as threads:
+            for future in [threads.submit(add) for _ in range(4)]:
+                future.result()
+        assert number.read_text() == "200"
+        assert [path.name for path in tmp_path.iterdir()] == ["number"]
+
+    def test_what_a_dead_process_held_is_free(self, tmp_path: Path) -> None:
+        path = tmp_path / ".lock"
+        code = (
+            "import os, sys; from nansurfer.files import locked; lock = locked(sys.argv[1]); lock.__enter__();"
+            "os.kill(os.getpid(), 9)"
+        )
+        done = subprocess.run([sys.executable, "-c", code, str(path)], timeout=60, check=False)
+        assert (done.returncode, path.exists()) == (-9, True)
+        with locked(path, wait=False):
+            pass
+        assert not path.exists()
+
+    def test_a_folder_that_is_not_there(self, tmp_path: Path) -> None:
+        with pytest.raises(FileNotFoundError), locked(tmp_path / "none" / ".lock"):
+            pytest.fail("nothing to lock")

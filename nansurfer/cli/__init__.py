@@ -6,11 +6,15 @@ import logging
 import signal
 import sys
 from types import FrameType
+from typing import Any
 
 import typer
+from typer.core import TyperGroup
 
 from nansurfer.cli import weights
+from nansurfer.cli.batch import batch, status
 from nansurfer.cli.bench import bench
+from nansurfer.cli.bids import BidsAppCommand, bids
 from nansurfer.cli.compare import compare
 from nansurfer.cli.example import example
 from nansurfer.cli.segment import segment
@@ -20,15 +24,31 @@ from nansurfer.version import __version__
 
 INTERRUPTED = 130
 
+
+class _Commands(TyperGroup):
+    """Commands whose names may have two words: ``batch``, which takes arguments, and ``batch status``."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:  # click's types, of which typer has its own copy
+        """Name, command and its arguments."""
+        name = " ".join(args[:2])
+        if name in self.commands:
+            return name, self.commands[name], args[2:]
+        return super().resolve_command(ctx, args)
+
+
 app = typer.Typer(
     name="nansurfer",
+    cls=_Commands,
     help="Whole-brain segmentation of T1 MRI, without computing irrelevant voxels.",
-    epilog="Exit codes: 0 done, 2 wrong options, 3-12 see README, 130 interrupted.",
+    epilog="Exit codes: 0 done, 2 wrong options, 3-13 see README, 130 interrupted.",
     no_args_is_help=True,
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
 )
 app.command()(segment)
+app.command()(batch)
+app.command("batch status")(status)
+app.command(cls=BidsAppCommand)(bids)
 app.command()(compare)
 app.command()(sweep)
 app.command()(bench)

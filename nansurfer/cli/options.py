@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -29,6 +32,18 @@ BatchSize = Annotated[
     int,
     typer.Option(help="Slices computed at once by the reference; on a CPU, 1 is fastest.", rich_help_panel=COMPUTING),
 ]
+Nan = Annotated[
+    str,
+    typer.Option(help="What is skipped: auto, off, aggressive, conservative or background.", rich_help_panel=SKIPPING),
+]
+Threshold = Annotated[
+    float | None,
+    typer.Option(
+        help="Share of NaN in a window, 0 to 1, from which its convolution is skipped.",
+        show_default="0.5",
+        rich_help_panel=SKIPPING,
+    ),
+]
 Fill = Annotated[
     str | None,
     typer.Option(
@@ -53,6 +68,22 @@ PoolMargin = Annotated[
         rich_help_panel=SKIPPING,
     ),
 ]
+MaxTies = Annotated[
+    int | None,
+    typer.Option(
+        help="Equal values that a maximum may have (aggressive, conservative).",
+        show_default="1",
+        rich_help_panel=SKIPPING,
+    ),
+]
+TieTolerance = Annotated[
+    float | None,
+    typer.Option(
+        help="Relative difference of equal values (aggressive, conservative).",
+        show_default="1e-7",
+        rich_help_panel=SKIPPING,
+    ),
+]
 PaperCompat = Annotated[
     bool,
     typer.Option(
@@ -61,12 +92,73 @@ PaperCompat = Annotated[
         rich_help_panel=SKIPPING,
     ),
 ]
+NoReport = Annotated[
+    bool, typer.Option("--no-report", help="Neither count skips nor write report/.", rich_help_panel=SKIPPING)
+]
+Native = Annotated[
+    bool, typer.Option("--native", help="Also write the labels on the input's own grid.", rich_help_panel=OUTPUT)
+]
+Force = Annotated[
+    bool, typer.Option("--force", help="Write the result even if no brain was found.", rich_help_panel=OUTPUT)
+]
+FastSurferCompat = Annotated[
+    bool, typer.Option("--fastsurfer-compat", help="Conform and compute exactly as FastSurfer, faults included.")
+]
 NoPlot = Annotated[
     bool, typer.Option("--no-plot", help="Write no plot, which needs matplotlib.", rich_help_panel=OUTPUT)
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show warnings and errors only.")]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show more, and the traceback of an error.")]
 LogFile = Annotated[Path | None, typer.Option(help="Append everything that happens to this file.")]
+
+
+def segment_choices(
+    weights: Weights = "compact",
+    views: Views = "axial,coronal,sagittal",
+    vox_size: VoxSize = "min",
+    device: Device = "auto",
+    precision: Precision = "auto",
+    threads: Threads = None,
+    batch_size: BatchSize = 1,
+    engine: Engine = "auto",
+    nan: Nan = "auto",
+    threshold: Threshold = None,
+    fill: Fill = None,
+    margin: Margin = None,
+    pool_margin: PoolMargin = None,
+    max_ties: MaxTies = None,
+    tie_tolerance: TieTolerance = None,
+    paper_compat: PaperCompat = False,
+    no_report: NoReport = False,
+    native: Native = False,
+    force: Force = False,
+    fastsurfer_compat: FastSurferCompat = False,
+) -> dict[str, Any]:
+    """What these options, those of every command that segments, are to `nansurfer.pipeline.make_options`."""
+    choices = locals()
+    return choices | {
+        "views": parse_list(views),
+        "vox_size": parse_vox_size(vox_size),
+        "report": not choices.pop("no_report"),
+    }
+
+
+def with_segment_choices(command: Callable[..., None]) -> Callable[..., None]:
+    """A command for typer with the options of `segment_choices` in place of its keyword parameter ``choices``."""
+    shared = inspect.signature(segment_choices, eval_str=True).parameters
+    signature = inspect.signature(command, eval_str=True)
+    own = list(signature.parameters.values())
+    place = [parameter.name for parameter in own].index("choices")
+
+    @wraps(command)
+    def run(**arguments: Any) -> None:
+        choices = segment_choices(**{name: arguments.pop(name) for name in shared})
+        command(**arguments, choices=choices)
+
+    parameters = [*own[:place], *shared.values(), *own[place + 1 :]]
+    run.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+    run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    return run
 
 
 def parse_list(text: str) -> tuple[str, ...]:

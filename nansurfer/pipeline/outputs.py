@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
+import shutil
 import zlib
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +19,8 @@ import nibabel as nib
 import numpy as np
 from nibabel.spatialimages import SpatialImage
 
-from nansurfer.errors import OutputError
-from nansurfer.files import atomic_path, sha256
+from nansurfer.errors import BusyError, OutputError
+from nansurfer.files import atomic_path, locked, sha256
 from nansurfer.labels import load_table, write_stats, write_volumes_csv
 from nansurfer.pipeline.result import SegmentationResult, measured, voxel_volume_mm3
 from nansurfer.report import SKIP_REPORT_FILES, mosaic, save_mosaic
@@ -69,25 +69,63 @@ def holds_result_of(folder: Path, path: Path) -> bool:
 def staged_folder(folder: Path) -> Iterator[Path]:
     """Yield a hidden folder whose files replace those in ``folder`` when the block ends without an error.
 
+    The subject is locked meanwhile; what a run that was killed has left of it is removed.
+
     Raises
     ------
+    BusyError
+        Another run is at work on the same subject.
     OutputError
         The folder or its parent cannot be made or written, or a file cannot be moved.
     """
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        _check_may_be_filled(folder)
-        staging = tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent)
-    except OSError as error:
-        raise OutputError(
-            f"The output folder {folder.parent} cannot be written ({error.strerror}); choose another --output-dir."
-        ) from error
-    with staging as name:
-        yield Path(name)
+    with _locked_subject(folder):
+        staging = _new_staging(folder)
         try:
-            _move_into_place(Path(name), folder)
+            yield staging
+            try:
+                _move_into_place(staging, folder)
+            except OSError as error:
+                raise OutputError(f"The results could not be moved to {folder} ({error.strerror}).") from error
+        finally:
+            shutil.rmtree(staging, ignore_errors=True)
+
+
+def discard_unfinished(folder: Path) -> None:
+    """Remove what a run that was killed has left of a subject; a run that is at work on it is not disturbed."""
+    with suppress(OutputError), _locked_subject(folder):
+        shutil.rmtree(_staging_of(folder), ignore_errors=True)
+
+
+def _new_staging(folder: Path) -> Path:
+    staging = _staging_of(folder)
+    _check_may_be_filled(folder)
+    shutil.rmtree(staging, ignore_errors=True)
+    try:
+        staging.mkdir()
+    except OSError as error:
+        raise OutputError(_not_writable(folder, error)) from error
+    return staging
+
+
+def _staging_of(folder: Path) -> Path:
+    return folder.with_name(f".{folder.name}-unfinished")
+
+
+@contextmanager
+def _locked_subject(folder: Path) -> Iterator[None]:
+    with ExitStack() as stack:
+        try:
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(locked(folder.with_name(f".{folder.name}-lock"), wait=False))
+        except BusyError as error:
+            raise BusyError(f"Another run is at work on {folder}; wait until it has ended.") from error
         except OSError as error:
-            raise OutputError(f"The results could not be moved to {folder} ({error.strerror}).") from error
+            raise OutputError(_not_writable(folder, error)) from error
+        yield
+
+
+def _not_writable(folder: Path, error: OSError) -> str:
+    return f"The output folder {folder.parent} cannot be written ({error.strerror}); choose another --output-dir."
 
 
 def _check_may_be_filled(folder: Path) -> None:
@@ -101,7 +139,9 @@ def _move_into_place(staging: Path, folder: Path) -> None:
 
     What an earlier run left and this one does not write is removed: it belongs to another segmentation.
     """
-    folder.mkdir(exist_ok=True)
+    if not folder.exists():
+        staging.rename(folder)
+        return
     for path in (RECORD, NATIVE_LABELS, *(REPORT / name for name in SKIP_REPORT_FILES)):
         (folder / path).unlink(missing_ok=True)
     with suppress(OSError):  # not there, or it holds what is not ours

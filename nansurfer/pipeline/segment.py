@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
+from time import perf_counter
 from typing import Any
 
 import nibabel as nib
@@ -155,24 +156,30 @@ class Segmenter:
         folder = subject_folder(output_dir, sid, path)
         if not overwrite and holds_result_of(folder, path):
             return load_result(folder)
-        with staged_folder(folder) as staging:
-            result = self._compute_and_write(path, folder.name, staging, progress)
-        return replace(result, folder=folder)
-
-    def _compute_and_write(self, path: Path, sid: str, staging: Path, progress: Progress) -> SegmentationResult:
         watch = Stopwatch(progress)
         with watch.stage("Reading"):
             image = read_image(path)
-            checksum = sha256(path)
-        result = self._compute(image, watch, progress)
+            source = {"path": str(path.resolve()), "sha256": sha256(path)}
+        with staged_folder(folder) as staging:
+            result = self._compute(image, watch, progress)
+            return self._write(staging, image, source, replace(result, folder=folder), watch)
+
+    def _write(
+        self,
+        staging: Path,
+        image: SpatialImage,
+        source: Mapping[str, str],
+        result: SegmentationResult,
+        watch: Stopwatch,
+    ) -> SegmentationResult:
+        """The result, written into a folder that will take its place."""
+        assert result.folder is not None
+        sid = result.folder.name
         with watch.stage("Writing"):
             caption = f"{sid}   brain {result.brain_volume_ml:.0f} ml   weights {self.weights.name}"
             write_outputs(staging, image, result, sid=sid, native=self.options.native, caption=caption)
-            if result.skip_report:
-                report = replace(result.skip_report, sid=sid)
-                write_skip_report(staging / REPORT, report, result.conformed, result.labels)
-            facts = {
-                "input": {"path": str(path.resolve()), "sha256": checksum},
+            facts: dict[str, Any] = {
+                "input": source,
                 "weights": {
                     "name": self.weights.name,
                     "model": self.weights.model,
@@ -180,6 +187,11 @@ class Segmenter:
                 },
                 "brain_volume_ml": round(result.brain_volume_ml, 3),
             }
+            if report := result.skip_report:
+                started = perf_counter()
+                write_skip_report(staging / REPORT, replace(report, sid=sid), result.conformed, result.labels)
+                report_s = round(perf_counter() - started, 3)
+                facts["skip_report"] = {**report.bookkeeping, "report_s": report_s}
         machine = {"device": result.device, "engine": result.engine, "threads": self.threads}
         write_record(staging, run_record(self.options, machine, watch.timings_s, **facts))
         return replace(result, timings_s=watch.timings_s)
@@ -209,17 +221,16 @@ class Segmenter:
             timings_s=watch.timings_s,
             device=str(engine.device),
             engine=engine.name,
-            skip_report=self._skip_report(log, engine.left_dense, watch) if self.options.report else None,
+            skip_report=self._skip_report(log, engine.left_dense) if self.options.report else None,
         )
 
-    def _skip_report(self, log: SkipLog, left_dense: tuple[str, ...], watch: Stopwatch) -> SkipReport:
+    def _skip_report(self, log: SkipLog, left_dense: tuple[str, ...]) -> SkipReport:
         counted = [array for view in log.views for array in (view.skipped, view.mixed, view.tiles)]
         return SkipReport(
             sid="",
             versions=package_versions(),
             options=self.options.skip.chosen() | {"weights": self.weights.name},
             views=log.views,
-            timings_s=watch.timings_s,
             bookkeeping={
                 "counting_s": round(log.counting_s, 3),
                 "memory_mb": round(sum(array.nbytes for array in counted) / 1e6, 3),

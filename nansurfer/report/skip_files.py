@@ -8,7 +8,6 @@ import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from time import perf_counter
 from typing import Any
 
 import nibabel as nib
@@ -48,7 +47,7 @@ def write_skip_report(
     folder
         Made if need be.
     report
-        ``bookkeeping["report_s"]``, 0 if absent, is increased by the time that drawing takes here.
+        What the files say; what cannot be the same after another run of the same image is not in them.
     conformed
         T1 that was segmented, uint8.
     labels : int16 array of shape (X, Y, Z)
@@ -59,11 +58,9 @@ def write_skip_report(
     OutputError
         The folder cannot be written, or the disk is full.
     """
-    started, folder = perf_counter(), Path(folder)
+    folder = Path(folder)
     json_name, csv_name, html_name = SKIP_REPORT_FILES
     pictures = plane_pictures(report.views, conformed, labels)
-    report_s = report.bookkeeping.get("report_s", 0.0) + perf_counter() - started
-    report = dataclasses.replace(report, bookkeeping={**report.bookkeeping, "report_s": round(report_s, 3)})
 
     with atomic_path(folder / json_name) as path:
         path.write_text(json.dumps(skip_json(report), indent=2, allow_nan=False) + "\n", encoding="utf-8")
@@ -99,8 +96,6 @@ def skip_json(report: SkipReport) -> dict[str, Any]:
         "views": [_view_json(view) for view in report.views],
         "comparison": dataclasses.asdict(comparison) if comparison else None,
         "left_dense": list(report.left_dense),
-        "timings_s": dict(report.timings_s),
-        "bookkeeping": dict(report.bookkeeping),
     }
 
 

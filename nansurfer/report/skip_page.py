@@ -5,16 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from html import escape
-from importlib.resources import files
-from string import Template
 from typing import Any
 
+from nansurfer.report.page_files import page_template, page_text
 from nansurfer.report.published import compared_with_published
 from nansurfer.report.shades import STEPS, shades_css
 from nansurfer.report.skip_figures import percent, picture, slice_chart, slices_in_words
 from nansurfer.report.skip_pictures import MAX_OPACITY, TINT, PlanePictures
 from nansurfer.report.skip_schematic import schematic
-from nansurfer.report.skip_tables import block_rows, comparison, layer_rows, measures, plain, rows, total_rows
+from nansurfer.report.skip_tables import block_rows, comparison, layer_rows, plain, rows, total_rows
 from nansurfer.report.skips import LayerSkips, SkipReport, ViewSkips, by_block, mac_skip_ratio
 
 # A conformed volume is LIA; what the first and the last slice of each view are nearest to.
@@ -33,7 +32,7 @@ def skip_page(report: SkipReport, pictures: Sequence[PlanePictures]) -> str:
     """
     blocks = by_block(report.layers)
     per_view: dict[str, tuple[LayerSkips, ...]] = {view.view: view.layer_skips() for view in report.views}
-    return _template("skip_report.html").substitute(
+    return page_template("skip_report.html").substitute(
         sid=escape(report.sid),
         style=_style(pictures),
         options=_chips(report.options),
@@ -52,20 +51,14 @@ def skip_page(report: SkipReport, pictures: Sequence[PlanePictures]) -> str:
         slice_charts="".join(map(_slice_figure, report.views)),
         planes="".join(map(_plane_figure, pictures)),
         comparison=comparison(compared_with_published(report), report.options),
-        bookkeeping=measures(report.bookkeeping, total_s=sum(report.timings_s.values())),
-        timings=rows((name, f"{value:.1f} s") for name, value in report.timings_s.items()),
         versions=rows(report.versions.items()),
         left_dense=_left_dense(report.left_dense),
     )
 
 
-def _template(name: str) -> Template:
-    return Template(files(__package__).joinpath("template").joinpath(name).read_text(encoding="utf-8"))
-
-
 def _style(pictures: Sequence[PlanePictures]) -> str:
     red, green, blue = TINT
-    return _template("skip_report.css").substitute(
+    return page_text("page.css") + page_template("skip_report.css").substitute(
         shades=shades_css(dark=False),
         dark_shades=shades_css(dark=True),
         tint=f"rgb({red} {green} {blue} / {MAX_OPACITY})",

@@ -11,8 +11,6 @@ from nansurfer.report.shades import shade_class
 from nansurfer.report.skip_figures import layer_bars, percent
 from nansurfer.report.skips import LayerSkips, by_block, mac_skip_ratio, mean_skip_ratio
 
-_UNITS = {"s": "s", "mb": "MB"}
-
 
 def block_rows(per_view: Mapping[str, Sequence[LayerSkips]]) -> str:
     """Each block: the bars and the mean skip ratio of its layers in each view."""
@@ -76,18 +74,6 @@ def _shaded(ratio: float | None) -> str:
     if ratio is None:
         return '<td class="absent">–</td>'
     return f'<td class="{shade_class(ratio)}">{percent(ratio)}</td>'
-
-
-def measures(bookkeeping: Mapping[str, float], total_s: float) -> str:
-    """Rows of measures whose unit is the end of their key; seconds also as a share of the run."""
-
-    def row(key: str, value: float) -> tuple[str, str]:
-        name, _, suffix = key.rpartition("_")
-        unit = _UNITS[suffix]
-        share = f" ({percent(value / total_s)} of the run)" if unit == "s" and total_s else ""
-        return name, f"{value:.1f} {unit}{share}"
-
-    return rows(row(key, value) for key, value in bookkeeping.items())
 
 
 def plain(value: Any) -> str:

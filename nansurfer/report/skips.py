@@ -174,10 +174,9 @@ class SkipReport:
         ``tie_tolerance``, ``paper_compat``, ``weights``; None where an option has no say.
     views
         At least one.
-    timings_s
-        Seconds of each stage of the run.
     bookkeeping
-        What counting and reporting cost: ``counting_s``, ``report_s``, ``memory_mb``.
+        What counting cost: ``counting_s``, ``memory_mb``. It is not in the report's files, which are the same after
+        every run.
     left_dense
         Layers that were computed dense because NaN has no meaning for them.
     """
@@ -186,7 +185,6 @@ class SkipReport:
     versions: Mapping[str, str]
     options: Mapping[str, Any]
     views: tuple[ViewSkips, ...]
-    timings_s: Mapping[str, float]
     bookkeeping: Mapping[str, float]
     left_dense: tuple[str, ...]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from nansurfer.volume.box import Box, head_box, whole_box
-from nansurfer.volume.conform import VoxelSize, check_voxel_size, conform, is_conformed
+from nansurfer.volume.conform import VoxelSize, check_voxel_size, conform, conformed_size, is_conformed
 from nansurfer.volume.head import head_mask, mask_box, thick_mask
 from nansurfer.volume.native import to_native
 from nansurfer.volume.read import EXTENSIONS, read_image, read_labels
@@ -18,6 +18,7 @@ __all__ = [
     "VoxelSize",
     "check_voxel_size",
     "conform",
+    "conformed_size",
     "from_view",
     "head_box",
     "head_mask",

@@ -117,6 +117,17 @@ def check_voxel_size(vox_size: VoxelSize) -> None:
         raise ConfigError(f'Voxel size {vox_size!r} makes no sense; give "min" or a size in mm, {MIN_VOXEL_MM:g} to 1.')
 
 
+def conformed_size(image: SpatialImage, vox_size: VoxelSize = "min") -> int:
+    """Number of voxels along each side of the cube that `conform` makes of an image, by its header alone.
+
+    Raises
+    ------
+    ConfigError
+        ``vox_size`` makes no sense.
+    """
+    return _target_grid(image, vox_size)[1]
+
+
 def _target_grid(image: SpatialImage, vox_size: VoxelSize) -> tuple[float, int]:
     """Voxel size (mm) and number of voxels along each side of the conformed cube."""
     check_voxel_size(vox_size)

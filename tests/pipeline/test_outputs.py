@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from nansurfer.errors import ConfigError, OutputError
+from nansurfer.errors import BusyError, ConfigError, OutputError
 from nansurfer.files import sha256
 from nansurfer.pipeline import holds_result_of, is_finished, outputs, subject_folder, subject_id
-from nansurfer.pipeline.outputs import NATIVE_LABELS, RECORD, staged_folder, write_record
+from nansurfer.pipeline.outputs import NATIVE_LABELS, RECORD, discard_unfinished, staged_folder, write_record
 
 
 def tree(folder: Path) -> dict[str, str]:
@@ -76,6 +76,38 @@ class TestStaging:
         with staged_folder(folder) as staging:
             fill(staging, **{"nansurfer.json": "new"})
         assert tree(folder) == {"nansurfer.json": "new"}
+
+    def test_a_second_run_is_told_so_and_disturbs_nothing(self, tmp_path: Path) -> None:
+        with staged_folder(tmp_path / "s1") as staging:
+            fill(staging, mri__a="1")
+            with (
+                pytest.raises(BusyError, match=r"Another run is at work on .*s1; wait until it has ended"),
+                staged_folder(tmp_path / "s1"),
+            ):
+                pytest.fail("two at a time")
+            discard_unfinished(tmp_path / "s1")
+            with staged_folder(tmp_path / "s1-b") as other:  # another subject, whose name begins with the same
+                fill(other, mri__a="2")
+        assert tree(tmp_path) == {"s1/mri/a": "1", "s1-b/mri/a": "2"}
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["s1", "s1-b"]
+
+    def test_what_a_killed_run_left_is_removed_by_the_next(self, tmp_path: Path) -> None:
+        fill(tmp_path / ".s1-unfinished", mri__a="half")
+        (tmp_path / ".s1-lock").touch()
+        with staged_folder(tmp_path / "s1") as staging:
+            fill(staging, mri__b="1")
+        assert tree(tmp_path) == {"s1/mri/b": "1"}
+
+    def test_or_by_who_knows_that_it_was_killed(self, tmp_path: Path) -> None:
+        fill(tmp_path / ".s1-unfinished", mri__a="half")
+        (tmp_path / ".s1-lock").touch()
+        discard_unfinished(tmp_path / "s1")
+        assert list(tmp_path.iterdir()) == []
+
+    def test_errors_of_the_work_are_not_taken_for_those_of_moving(self, tmp_path: Path) -> None:
+        with pytest.raises(FileNotFoundError), staged_folder(tmp_path / "s1") as staging:
+            (staging / "none").read_text()
+        assert list(tmp_path.iterdir()) == []
 
     def test_a_file_in_place_of_the_subject(self, tmp_path: Path) -> None:
         (tmp_path / "s1").write_text("mine")

@@ -161,6 +161,7 @@ class TestOutputs:
         ]
         assert record["elapsed_s"] == pytest.approx(sum(record["timings_s"].values()), abs=1e-3)
         assert 50 < record["peak_memory_mb"] < 100_000
+        assert list(record["skip_report"]) == ["counting_s", "memory_mb", "report_s"]
         assert record["finished"].endswith("+00:00")
 
     def test_a_finished_subject_is_read_and_not_computed(

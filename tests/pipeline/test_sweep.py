@@ -57,7 +57,6 @@ class Machine:
                 versions={},
                 options={},
                 views=(view_skips(20 if dense else self.skipped_windows),),
-                timings_s={},
                 bookkeeping={"counting_s": 0.5},
                 left_dense=(),
             ),

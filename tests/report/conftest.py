@@ -41,8 +41,7 @@ def tiny_report(coronal_skips: ViewSkips, options: dict[str, Any]) -> SkipReport
         versions={"nansurfer": "0.1.0"},
         options=options,
         views=(coronal_skips,),
-        timings_s={"read": 1.0, "coronal": 7.0},
-        bookkeeping={"counting_s": 2.0, "report_s": 0.5, "memory_mb": 3.0},
+        bookkeeping={"counting_s": 2.0, "memory_mb": 3.0},
         left_dense=(),
     )
 

@@ -57,7 +57,6 @@ def test_json_totals(content: dict[str, Any]) -> None:
     assert content["speedup_bound"] == 3.4762
     assert (content["macs"], content["macs_skipped"]) == (438, 312)
     assert content["blocks"]["decode1"] == {"skip_ratio": 0.833333, "macs": 240, "macs_skipped": 200}
-    assert content["timings_s"] == {"read": 1.0, "coronal": 7.0}
     assert content["left_dense"] == []
 
 
@@ -94,9 +93,13 @@ def test_json_has_the_published_figures(content: dict[str, Any]) -> None:
     assert content["comparison"]["published"]["views"]["coronal"]["bottleneck"] == 0
 
 
-def test_drawing_time_is_added_to_the_bookkeeping(content: dict[str, Any]) -> None:
-    assert content["bookkeeping"].keys() == {"counting_s", "report_s", "memory_mb"}
-    assert 0.5 < content["bookkeeping"]["report_s"] < 10
+def test_what_differs_from_run_to_run_is_not_in_the_files(
+    tmp_path: Path, written: Path, tiny_report: SkipReport, tiny_t1: nib.MGHImage, tiny_labels: np.ndarray
+) -> None:
+    slower = dataclasses.replace(tiny_report, bookkeeping={"counting_s": 3.0, "memory_mb": 3.0})
+    write_skip_report(tmp_path / "again", slower, tiny_t1, tiny_labels)
+    for path in written.iterdir():
+        assert (tmp_path / "again" / path.name).read_bytes() == path.read_bytes()
 
 
 def test_json_is_valid_if_all_was_skipped(
