@@ -1,4 +1,4 @@
-"""Progress bars and log lines of segmentations, and the closing table of ``nansurfer segment``."""
+"""Progress bars and log lines of segmentations, and the closing words of ``nansurfer segment``."""
 
 from __future__ import annotations
 
@@ -121,9 +121,14 @@ class _SpeedColumn(ProgressColumn):
         return Text(f"{speed:.1f} slices/s" if speed else "", style="progress.data.speed")
 
 
-def closing_table(result: SegmentationResult) -> Table:
-    """Where everything lies, how long it took and the volumes that one looks at first."""
-    table = Table(title=f"{result.folder}", show_header=False, title_justify="left")
+def show_result(console: Console, result: SegmentationResult) -> None:
+    """Print where everything lies, how long it took and the volumes that one looks at first."""
+    console.print(str(result.folder), style="italic", markup=False, highlight=False, soft_wrap=True)  # to be copied
+    console.print(_closing_table(result))
+
+
+def _closing_table(result: SegmentationResult) -> Table:
+    table = Table(show_header=False)
     for name, path in (
         ("labels", LABELS),
         ("brain mask", MASK),

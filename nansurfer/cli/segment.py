@@ -42,7 +42,7 @@ def segment(
     console = Console(stderr=True)
     set_up_logging(console, quiet=quiet, verbose=verbose, log_file=log_file)
 
-    from nansurfer.cli.display import closing_table, progress_on
+    from nansurfer.cli.display import progress_on, show_result
     from nansurfer.pipeline import Segmenter, holds_result_of, make_options, subject_folder
 
     options = make_options(**choices)
@@ -53,4 +53,4 @@ def segment(
     with progress_on(console, quiet=quiet) as progress:
         result = Segmenter(options).segment(image, output_dir, folder.name, overwrite=overwrite, progress=progress)
     if not quiet:
-        Console().print(closing_table(result))
+        show_result(Console(), result)
