@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from nansurfer.errors import BusyError, OutputError
+from nansurfer.errors import BusyError, InputFormatError, InputNotFoundError, OutputError
 
 _CHUNK_BYTES = 1 << 20
 
@@ -71,6 +71,24 @@ def locked(path: str | Path, *, wait: bool = True) -> Iterator[None]:
         with suppress(OSError):
             path.unlink()  # while it is locked: whoever waits for it sees that and makes another
         os.close(descriptor)
+
+
+def read_list(path: Path) -> str:
+    """The text of a list of files, such as a spreadsheet saves it.
+
+    Raises
+    ------
+    InputNotFoundError
+        It cannot be read.
+    InputFormatError
+        It is no text in UTF-8.
+    """
+    try:
+        return path.read_text(encoding="utf-8-sig")  # spreadsheets put a byte order mark first
+    except OSError as error:
+        raise InputNotFoundError(f"{path} cannot be read ({error.strerror}); check the path.") from error
+    except UnicodeDecodeError as error:
+        raise InputFormatError(f"{path} is no text in UTF-8; save the list as CSV.") from error
 
 
 def sha256(path: str | Path) -> str:

@@ -11,7 +11,7 @@ import multiprocessing
 import os
 import signal
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -122,12 +122,8 @@ def plan_batch(subjects: Sequence[Subject], options: SegmentOptions, folder: Pat
         Every subject would fail for it.
     """
     Segmenter(options)
-    done = {record.id: Path(record.input) for record in RecordFile(folder).read() if record.status == "done"}
-    todo = tuple(
-        subject
-        for subject in subjects
-        if batch.overwrite or done.get(subject.sid) != subject.path.absolute() or not is_finished(folder / subject.sid)
-    )
+    done = () if batch.overwrite else RecordFile(folder).read()
+    todo = tuple(not_finished(subjects, done, folder))
     on_gpu = resolve_device(options.compute.device).type == "cuda"
     cpus, threads = available_cpus(), options.compute.threads
     most = WORKERS_PER_GPU * torch.cuda.device_count() if on_gpu else max(1, cpus // (threads or 1))
@@ -141,6 +137,12 @@ def plan_batch(subjects: Sequence[Subject], options: SegmentOptions, folder: Pat
     if available_mb is not None:
         jobs = max(1, min(jobs, available_mb // memory_mb))
     return Plan(todo, len(subjects) - len(todo), jobs, threads or cpus // jobs, memory_mb)
+
+
+def not_finished(subjects: Sequence[Subject], records: Iterable[Record], folder: Path) -> list[Subject]:
+    """The subjects but for those whose record says done, of the same input, and whose folder is complete."""
+    inputs = {record.id: Path(record.input) for record in records if record.status == "done"}
+    return [s for s in subjects if inputs.get(s.sid) != s.path.absolute() or not is_finished(folder / s.sid)]
 
 
 def run_local(

@@ -17,13 +17,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nansurfer.batch.array_job import MAX_TASKS, ArrayJob, SlurmOptions, plan_array
-from nansurfer.batch.local import BatchOptions, BatchProgress, run_local
+from nansurfer.batch.local import BatchOptions, BatchProgress, not_finished, run_local
 from nansurfer.batch.overview import write_overview
 from nansurfer.batch.record import Record, RecordFile
 from nansurfer.batch.status import LOGS, Submission, batch_status
 from nansurfer.batch.subjects import Subject
 from nansurfer.errors import ConfigError
-from nansurfer.pipeline import SegmentOptions, is_finished
+from nansurfer.pipeline import SegmentOptions
 
 if TYPE_CHECKING:
     from submitit.core.utils import DelayedSubmission
@@ -48,9 +48,9 @@ def left_to_submit(subjects: Sequence[Subject], folder: Path, *, overwrite: bool
         Slurm cannot be asked here.
     """
     status = batch_status(folder)
-    done = {} if overwrite else {r.id: Path(r.input) for r in status.done if is_finished(folder / r.id)}
     queued = {*status.running, *status.waiting}
-    return [s for s in subjects if s.sid not in queued and done.get(s.sid) != s.path.absolute()]
+    left = [subject for subject in subjects if subject.sid not in queued]
+    return not_finished(left, () if overwrite else status.done, folder)
 
 
 def submit(

@@ -9,11 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nansurfer.errors import ConfigError, InputFormatError, InputNotFoundError
+from nansurfer.files import read_list
 from nansurfer.pipeline import subject_folder, subject_id
 from nansurfer.volume import EXTENSIONS
 
+DESCRIPTION = "dataset_description.json"
+"""The file that makes a folder a BIDS dataset."""
+
 _LISTS = (".txt", ".csv", ".tsv")
-_DATASET = "dataset_description.json"  # what makes a folder a BIDS dataset
 _IN_SUBJECT = (Path("mri/orig.mgz"), Path("mri/orig/001.mgz"))  # the mean of all T1s comes before the first
 _OF_THE_BATCH = ("logs",)
 
@@ -74,7 +77,7 @@ def find_subjects(inputs: Sequence[str | Path], participants: Sequence[str] = ()
 def _subjects_in(entry: str, wanted: set[str]) -> list[Subject]:
     """The subjects of one input; of a BIDS dataset the participants are asked for, elsewhere names are compared."""
     path = Path(entry)
-    if (path / _DATASET).is_file():
+    if (path / DESCRIPTION).is_file():
         from nansurfer.bids import find_t1s  # needs a library that not everyone has
 
         return find_t1s(path, sorted(wanted))
@@ -135,12 +138,7 @@ def _images(paths: Iterable[Path]) -> list[Subject]:
 
 def _listed(path: Path) -> list[Subject]:
     """The subjects in a list: a path and perhaps a name a line, below a heading or without one."""
-    try:
-        text = path.read_text(encoding="utf-8-sig")  # spreadsheets put a byte order mark first
-    except OSError as error:
-        raise InputNotFoundError(f"{path} cannot be read ({error.strerror}); check the path.") from error
-    except UnicodeDecodeError as error:
-        raise InputFormatError(f"{path} is no text in UTF-8; save the list as CSV.") from error
+    text = read_list(path)
     delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
     rows = [
         [cell.strip() for cell in row]

@@ -8,8 +8,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from nansurfer.batch.subjects import DESCRIPTION
 from nansurfer.bids.derivatives import ASEG_DSEG, FREESURFER, LABELS_DSEG, RAW, Derivative, shared_facts, write_json
-from nansurfer.bids.find import DESCRIPTION, read_description
+from nansurfer.bids.find import read_description
 from nansurfer.errors import OutputError
 from nansurfer.files import atomic_path
 from nansurfer.labels import LEFT_CORTEX, RIGHT_CORTEX, load_table, structure_name

@@ -10,10 +10,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from nansurfer.batch.subjects import Subject
+from nansurfer.batch.subjects import DESCRIPTION, Subject
 from nansurfer.errors import ConfigError, InputFormatError, InputNotFoundError
-
-DESCRIPTION = "dataset_description.json"
 
 _logger = logging.getLogger("nansurfer")
 

@@ -12,7 +12,8 @@ from rich.console import Console
 
 from nansurfer.cli.console import set_up_logging
 from nansurfer.cli.options import OUTPUT, Verbose
-from nansurfer.errors import InputFormatError, InputNotFoundError, OutputError
+from nansurfer.errors import InputFormatError, OutputError
+from nansurfer.files import read_list
 
 _SEVERAL = "Several pairs"
 
@@ -116,13 +117,7 @@ def _pairs(a: Path | None, b: Path | None, pairs: Path | None) -> list[Pair]:
 
 def _read_pairs(path: Path) -> list[Pair]:
     """The pairs in a CSV file with the columns a, b and perhaps id; without ids, the numbers of the lines."""
-    try:
-        text = path.read_text(encoding="utf-8-sig")  # spreadsheets put a byte order mark first
-    except OSError as error:
-        raise InputNotFoundError(f"{path} cannot be read ({error.strerror}); check the path.") from error
-    except UnicodeDecodeError as error:
-        raise InputFormatError(f"{path} is no text in UTF-8; save the list as CSV.") from error
-    rows = list(csv.DictReader(text.splitlines(), skipinitialspace=True))
+    rows = list(csv.DictReader(read_list(path).splitlines(), skipinitialspace=True))
     if not all(row.get("a") and row.get("b") for row in rows) or not rows:
         raise InputFormatError(f"{path} does not list pairs; give a CSV file with the columns a and b filled in.")
     read = [
