@@ -28,6 +28,7 @@ class PackedClassifier:
     """
 
     def __init__(self, network: PackedNetwork, block: int, order: Sequence[int] | None = None) -> None:
+        self.order = order
         chosen = np.arange(len(network.classifier_bias)) if order is None else np.asarray(order)
         self.classes, self._channels = len(chosen), network.channels
         padded = -(-self.classes // block) * block

@@ -14,7 +14,7 @@ import torch
 from nansurfer.errors import ConfigError, DeviceError
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
-PRECISIONS = ("auto", "float32", "bfloat16")
+PRECISIONS = ("auto", "float32", "float16", "bfloat16")
 ENGINES = ("auto", "reference", "fast")
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # names and numbers of glibc's malloc.h
 _LARGEST_KEPT_BYTES = 32 << 20  # the most that glibc allows
@@ -31,7 +31,8 @@ class ComputeOptions:
     device
         ``"cpu"``, ``"cuda"``, ``"mps"`` or ``"auto"``: CUDA if there is one, else the CPU.
     precision
-        ``"float32"``, ``"bfloat16"``, or ``"auto"``: float32, at which the labels are FastSurfer's.
+        ``"float32"``, ``"float16"``, ``"bfloat16"``, or ``"auto"``: float32, at which the labels are FastSurfer's.
+        Types of 16 bits move more labels than they are worth, see the README.
     threads
         CPU threads; None for all that this process may use.
     batch_size
@@ -39,8 +40,8 @@ class ComputeOptions:
         engine takes several a thread in any case.
     engine
         ``"reference"``: PyTorch's layers. ``"fast"``: compiled kernels for what is not skipped, see
-        :class:`nansurfer.engine.FastEngine`; on the CPU, in float32, folded. ``"auto"``: fast where it serves, else
-        reference.
+        :class:`nansurfer.engine.FastEngine`; on the CPU, in float32 or float16, folded. ``"auto"``: fast where it
+        serves, else reference.
     fold
         Fold batch norms into the convolutions before them: faster, equal up to rounding.
 
@@ -71,19 +72,20 @@ class ComputeOptions:
                 raise ConfigError(f"{option} is {count}; it must be at least 1.")
         if self.engine == "fast" and not (self.device in ("auto", "cpu") and self.fast_arithmetic):
             raise ConfigError(
-                "The fast engine computes on the CPU, in float32 and with batch norms folded, not with device "
-                f"'{self.device}', precision '{self.precision}' and fold {self.fold}; choose engine 'reference'."
+                "The fast engine computes on the CPU, in float32 or float16 and with batch norms folded, not with "
+                f"device '{self.device}', precision '{self.precision}' and fold {self.fold}; choose engine 'reference'."
             )
 
     @property
     def dtype(self) -> torch.dtype:
-        """Floating point type of weights and activations."""
-        return torch.bfloat16 if self.precision == "bfloat16" else torch.float32
+        """Floating point type of weights and activations in PyTorch's layers."""
+        dtypes = {"float16": torch.float16, "bfloat16": torch.bfloat16}
+        return dtypes.get(self.precision, torch.float32)
 
     @property
     def fast_arithmetic(self) -> bool:
         """Whether the arithmetic asked for is the fast engine's."""
-        return self.dtype == torch.float32 and self.fold
+        return self.precision != "bfloat16" and self.fold
 
 
 def resolve_device(name: str) -> torch.device:

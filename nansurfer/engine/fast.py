@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import ctypes
+import logging
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from functools import partial
 from queue import SimpleQueue
+from threading import Lock
 
 import numpy as np
 import torch
@@ -25,10 +30,12 @@ from nansurfer.errors import ConfigError, DeviceError
 from nansurfer.models import FastSurferVINN, Network
 from nansurfer.nn import NaNPolicy
 
+_logger = logging.getLogger("nansurfer")
+
 _SLICES_PER_THREAD = 4  # in a batch: their times differ, and so fewer threads wait for the last
 
-Use = Callable[[int, native.Classifier], None]
-"""Told the number of a slice and the classifier of its features."""
+Use = Callable[[int, ctypes.CDLL, native.Classifier], None]
+"""Told the number of a slice, the kernels that its features are for, and their classifier."""
 
 
 class FastEngine:
@@ -41,7 +48,8 @@ class FastEngine:
     network
         In evaluation mode; it is not changed.
     options
-        Threads; the kernels run on the CPU in float32, batch norms folded.
+        Threads, and the precision: float16 if that is asked for, else float32. A slice whose numbers are too large for
+        float16 is computed in float32 all the same.
     policy
         Mode ``"background"`` and fill ``"blank"``, with any threshold and margins; or mode ``"off"``.
     counting
@@ -59,27 +67,33 @@ class FastEngine:
     left_dense: tuple[str, ...] = ()
 
     def __init__(self, network: Network, options: ComputeOptions, policy: NaNPolicy, *, counting: bool = True) -> None:
-        kernels = native.load_kernels()
+        kernels = native.load_kernels(half=options.precision == "float16")
         if kernels is None:
             raise DeviceError(
-                "There are no compiled kernels for this processor; install the package where there is a C++ compiler, "
-                "or use --engine reference."
+                f"There are no compiled kernels for this processor and --precision {options.precision}; install the "
+                "package where there is a C++ compiler, or use --engine reference."
             )
         check_fast_policy(policy)
         _check_network(network)
+        self._half = options.precision == "float16"
+        self._network, self._options = network, options
         self.device = torch.device("cpu")
         self._threads = options.threads or available_cpus()
         self.batch_size = max(options.batch_size, _SLICES_PER_THREAD * self._threads)
         self._kernels, self._policy, self._counting = kernels, policy, counting
-        self._packed = pack_network(network, kernels.block())
+        self._packed = pack_network(network, kernels.block(), np.float16 if self._half else np.float32)
         self._base_size = _base_size(network)
         self._classifiers: dict[tuple[int, ...] | None, PackedClassifier] = {}
         self._counts: list[SliceCounts] = []
         self._prepared_for: tuple[int, int] | None = None
         self._workspaces: SimpleQueue[Workspace] = SimpleQueue()
+        self._exact: FastEngine | None = None
+        self._exactly = Lock()
 
     @staticmethod
-    def serves(network: Network, policy: NaNPolicy, size: tuple[int, int], scale: float) -> bool:
+    def serves(
+        network: Network, policy: NaNPolicy, size: tuple[int, int], scale: float, precision: str = "auto"
+    ) -> bool:
         """Whether this engine can compute slices of this size and scale (1 mm / voxel size) with this policy."""
         try:
             check_fast_policy(policy)
@@ -87,7 +101,7 @@ class FastEngine:
             _check_size(size, _base_size(network), scale)
         except ConfigError:
             return False
-        return native.fast_kernels_available()
+        return native.load_kernels(half=precision == "float16") is not None
 
     def logits(self, slices: Slices, scale: float, head: Mask | None = None) -> Tensor:
         """Logits of thick slices, NaN where they are skipped.
@@ -113,8 +127,8 @@ class FastEngine:
         classifier = self._classifier(None)
         logits = torch.full((len(slices), classifier.classes, *slices.shape[2:]), torch.nan)
 
-        def keep(index: int, native_classifier: native.Classifier) -> None:
-            self._kernels.logits(native_classifier, logits[index].data_ptr())
+        def keep(index: int, kernels: ctypes.CDLL, native_classifier: native.Classifier) -> None:
+            kernels.logits(native_classifier, logits[index].data_ptr())
 
         self._run(slices, scale, head, classifier, keep)
         return logits
@@ -122,8 +136,8 @@ class FastEngine:
     def accumulate(self, slices: Slices, scale: float, head: Mask | None, sums: LogitSum) -> None:
         """Add the logits of thick slices to sums; nothing where they are skipped. Parameters as of :meth:`logits`."""
 
-        def add(index: int, classifier: native.Classifier) -> None:
-            self._kernels.accumulate(classifier, sums.weight, sums.native(index))
+        def add(index: int, kernels: ctypes.CDLL, classifier: native.Classifier) -> None:
+            kernels.accumulate(classifier, sums.weight, sums.native(index))
 
         self._run(slices, scale, head, self._classifier(sums.order), add)
 
@@ -140,10 +154,10 @@ class FastEngine:
             Written: uint8 (N, h, w), 0 where nothing was ever added.
         """
 
-        def find(index: int, classifier: native.Classifier) -> None:
+        def find(index: int, kernels: ctypes.CDLL, classifier: native.Classifier) -> None:
             _, row, column = classes.stride()
             to = classes[index].data_ptr()
-            self._kernels.largest(classifier, sums.weight, sums.native(index), to, row, column)
+            kernels.largest(classifier, sums.weight, sums.native(index), to, row, column)
 
         self._run(slices, scale, head, self._classifier(sums.order), find)
 
@@ -155,6 +169,8 @@ class FastEngine:
     def release(self) -> None:
         """Give back the memory for slices under way; the next slice takes it anew."""
         self._workspaces, self._prepared_for = SimpleQueue(), None
+        if self._exact is not None:
+            self._exact.release()
 
     def _classifier(self, order: Sequence[int] | None) -> PackedClassifier:
         key = None if order is None else tuple(order)
@@ -177,9 +193,14 @@ class FastEngine:
                     workspace.compute(slices[index], head[index])
                     if workspace.counter is not None:
                         tally.add(index, workspace.counter)
-                    use(index, classifier.native(workspace.features, workspace.valid))
+                    features = classifier.native(workspace.features, workspace.valid)
+                    if not self._half or self._kernels.finite(features):
+                        use(index, self._kernels, features)
+                    else:
+                        one = slice(index, index + 1)
+                        self._compute_exactly(slices[one], scale, head[one], classifier.order, partial(use, index))
                 else:
-                    use(index, classifier.native(workspace.features, workspace.nowhere))
+                    use(index, self._kernels, classifier.native(workspace.features, workspace.nowhere))
             finally:
                 self._workspaces.put(workspace)
 
@@ -188,6 +209,23 @@ class FastEngine:
                 pass
         if self._counting:
             self._counts.append(tally.counts(self._threads))
+
+    def _compute_exactly(
+        self,
+        thick_slice: Slices,
+        scale: float,
+        head: Mask,
+        order: Sequence[int] | None,
+        use: Callable[[ctypes.CDLL, native.Classifier], None],
+    ) -> None:
+        """Take a slice whose numbers float16 cannot hold through the network in float32."""
+        with self._exactly:
+            if self._exact is None:
+                _logger.warning("Numbers are too large for float16; the slices are computed again in float32.")
+                options = replace(self._options, precision="float32", threads=1)
+                self._exact = FastEngine(self._network, options, self._policy, counting=False)
+            exact = self._exact
+            exact._run(thick_slice, scale, head, exact._classifier(order), lambda _, *features: use(*features))
 
     def _prepare(self, size: tuple[int, int], scale: float) -> None:
         """Make the threads' workspaces for slices of a size, and record what an empty slice is like."""

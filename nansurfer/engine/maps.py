@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from nansurfer.engine import native
 
-_LINE = 16  # floats of a cache line, and of the widest vector
-_SPILL = _LINE - 1  # columns that the last vector of a run may write beyond the image
-_SLACK = 4 * _LINE  # floats that vectors may read behind the last row
+_LINE_BYTES = 64  # of a cache line, and of the widest vector
+_SLACK_LINES = 4  # that vectors may read behind the last row
 
 Float32 = npt.NDArray[np.float32]
+Floats = npt.NDArray[np.floating[Any]]
+"""Float32 or float16, as the kernels compute."""
 
 
 class FeatureMap:
-    """Float32 [row][channel][column] with zeros around the image, all channels of a row in a piece.
+    """Numbers [row][channel][column] with zeros around the image, all channels of a row in a piece.
 
     In front of each row of a channel lie zeros: the end of the row of the channel before, which no kernel writes. The
     columns right of the image are zero only until a run's last vector spills there; the halos of a convolution count
@@ -29,28 +31,33 @@ class FeatureMap:
         Size of the image.
     radius
         Zeros that are needed around it: half of the largest kernel that reads the map, rounded down.
+    dtype
+        Float32 or float16.
     """
 
-    def __init__(self, channels: int, height: int, width: int, radius: int) -> None:
+    def __init__(self, channels: int, height: int, width: int, radius: int, dtype: npt.DTypeLike = np.float32) -> None:
         self.channels, self.height, self.width, self._radius = channels, height, width, radius
-        rows, pitch = height + 2 * radius, pitch_of(width, radius)
+        self.dtype = np.dtype(dtype)
+        line = line_of(self.dtype)
+        rows, pitch = height + 2 * radius, pitch_of(width, radius, line)
         self._shape = rows, channels, pitch
-        self._memory = aligned_zeros(_LINE + rows * channels * pitch + _SLACK)
+        self._first = line
+        self._memory = aligned_zeros(line * (1 + _SLACK_LINES) + math.prod(self._shape), self.dtype)
 
     def zeros_like(self) -> FeatureMap:
         """Another one of the same size."""
-        return FeatureMap(self.channels, self.height, self.width, self._radius)
+        return FeatureMap(self.channels, self.height, self.width, self._radius, self.dtype)
 
     @property
-    def rows(self) -> Float32:
+    def rows(self) -> Floats:
         """All that counts: rows of the image and above and below it, (rows, channels, pitch)."""
-        rows: Float32 = self._memory[_LINE : _LINE + math.prod(self._shape)].reshape(self._shape)
+        rows: Floats = self._memory[self._first : self._first + math.prod(self._shape)].reshape(self._shape)
         return rows
 
     @property
-    def image(self) -> Float32:
+    def image(self) -> Floats:
         """The image (channels, height, width), no copy."""
-        image: Float32 = self.rows[self._radius : self._radius + self.height, :, : self.width].swapaxes(0, 1)
+        image: Floats = self.rows[self._radius : self._radius + self.height, :, : self.width].swapaxes(0, 1)
         return image
 
     def native(self, first_channel: int = 0) -> native.Map:
@@ -59,14 +66,22 @@ class FeatureMap:
         return native.Map(self.image[first_channel:].ctypes.data, self.channels * pitch, pitch)
 
 
-def aligned_zeros(size: int) -> Float32:
+def aligned_zeros(size: int, dtype: npt.DTypeLike = np.float32) -> Floats:
     """``size`` zeros, the first at the start of a cache line."""
-    raw = np.zeros(size + _LINE, np.float32)
-    start = -int(raw.ctypes.data) // raw.itemsize % _LINE
+    raw: Floats = np.zeros(size + line_of(dtype), dtype)
+    start = -int(raw.ctypes.data) // raw.itemsize % line_of(dtype)
     return raw[start : start + size]
 
 
-def pitch_of(width: int, radius: int) -> int:
-    """Floats from one channel to the next: an odd number of cache lines, so that all parts of the cache are used."""
-    lines = -(-(width + _SPILL + radius) // _LINE)
-    return (lines + (lines % 2 == 0)) * _LINE
+def line_of(dtype: npt.DTypeLike) -> int:
+    """Numbers of a type in a cache line, which are those of the widest vector."""
+    return _LINE_BYTES // np.dtype(dtype).itemsize
+
+
+def pitch_of(width: int, radius: int, line: int) -> int:
+    """Numbers from one channel to the next: an odd number of lines, so that all parts of the cache are used.
+
+    To the right of the image there is room for what the last vector of a run spills.
+    """
+    lines = -(-(width + line - 1 + radius) // line)
+    return (lines + (lines % 2 == 0)) * line

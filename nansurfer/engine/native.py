@@ -15,7 +15,10 @@ from nansurfer.engine.kernels.build import instruction_sets, library_path, sourc
 _logger = logging.getLogger("nansurfer")
 
 # What PyTorch calls a processor's abilities, to the instruction sets that are left out because it lacks them.
-_LACKING: dict[str, tuple[str, ...]] = {"AVX2": ("x86-64-v4",), "DEFAULT": ("x86-64-v4", "x86-64-v3")}
+_LACKING: dict[str, tuple[str, ...]] = {
+    "AVX2": ("x86-64-v4", "x86-64-v4-fp16"),
+    "DEFAULT": ("x86-64-v4", "x86-64-v4-fp16", "x86-64-v3"),
+}
 
 
 class Map(Structure):
@@ -147,6 +150,7 @@ _SIGNATURES: dict[str, tuple[Any, ...]] = {
     "count_kinds": (c_void_p, c_int32, c_int32, c_int32, c_int32, c_void_p, POINTER(c_int64)),
     "mask_pool": (c_void_p, c_int32, c_int32, c_int32, c_void_p, POINTER(Runs), POINTER(Runs), POINTER(Runs)),
     "mask_unpool": (c_void_p, c_void_p, c_int32, c_int32, c_void_p, POINTER(Runs)),
+    "finite": (POINTER(Classifier),),
     "logits": (POINTER(Classifier), c_void_p),
     "accumulate": (POINTER(Classifier), c_float, POINTER(Sum)),
     "largest": (POINTER(Classifier), c_float, POINTER(Sum), c_void_p, c_int64, c_int64),
@@ -159,23 +163,29 @@ def fast_kernels_available() -> bool:
 
 
 @cache
-def load_kernels() -> ctypes.CDLL | None:
+def load_kernels(*, half: bool = False) -> ctypes.CDLL | None:
     """The kernels for the best instruction set that the processor has; None if there are none.
 
     Each releases the interpreter's lock while it runs.
+
+    Parameters
+    ----------
+    half
+        Those that compute in float16; otherwise in float32.
     """
-    for name in usable_instruction_sets():
+    for name in usable_instruction_sets(half=half):
         kernels = open_library(name)
-        if kernels is not None:
+        if kernels is not None and kernels.runs_here():
             return kernels
-    _logger.info("There are no compiled kernels for this processor, so the fast engine cannot be used.")
+    if not half:
+        _logger.info("There are no compiled kernels for this processor, so the fast engine cannot be used.")
     return None
 
 
-def usable_instruction_sets() -> list[str]:
-    """The instruction sets that the processor has, best first."""
+def usable_instruction_sets(*, half: bool = False) -> list[str]:
+    """The instruction sets that the processor has, as far as PyTorch can tell, best first."""
     lacking = _LACKING.get(torch.backends.cpu.get_cpu_capability(), ())
-    return [name for name in instruction_sets() if name not in lacking]
+    return [name for name in instruction_sets(half=half) if name not in lacking]
 
 
 def open_library(instruction_set: str) -> ctypes.CDLL | None:
@@ -193,5 +203,5 @@ def open_library(instruction_set: str) -> ctypes.CDLL | None:
         return None
     for name, arguments in _SIGNATURES.items():
         function = getattr(library, name)
-        function.argtypes, function.restype = arguments, None
+        function.argtypes, function.restype = arguments, c_int32 if name == "finite" else None
     return library

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
 from nansurfer.engine.fold import fold_batch_norms
-from nansurfer.engine.maps import Float32
+from nansurfer.engine.maps import Float32, Floats
 from nansurfer.models import Network
 from nansurfer.models.blocks import DenseBlock, Entry
 
@@ -23,7 +25,8 @@ class PackedConvolution:
     name
         Module path.
     weights
-        Float32 [block of output channels][input channel][row][column][output channel of the block].
+        [block of output channels][input channel][row][column][output channel of the block], float32, or float16 with
+        each number twice.
     bias
         Float32, one per output channel.
     channels_in, channels_out, kernel
@@ -31,7 +34,7 @@ class PackedConvolution:
     """
 
     name: str
-    weights: Float32
+    weights: Floats
     bias: Float32
     channels_in: int
     channels_out: int
@@ -104,6 +107,8 @@ class PackedNetwork:
         The first and the last block of a FastSurferVINN.
     classifier_weights, classifier_bias
         Float32 (classes, channels) and (classes,).
+    dtype
+        Of the features: float32 or float16.
     classifier_name
         Module path.
     """
@@ -114,6 +119,7 @@ class PackedNetwork:
     outer: tuple[PackedBlock, PackedBlock] | None
     classifier_weights: Float32
     classifier_bias: Float32
+    dtype: np.dtype[Any]
     classifier_name: str = "classifier.conv"
 
     @property
@@ -156,11 +162,12 @@ class PackedNetwork:
 
 
 @torch.inference_mode()
-def pack_network(network: Network, block: int) -> PackedNetwork:
+def pack_network(network: Network, block: int, dtype: npt.DTypeLike = np.float32) -> PackedNetwork:
     """A network in evaluation mode, packed in blocks of ``block`` output channels; the network is not changed."""
+    dtype = np.dtype(dtype)
     folded = fold_batch_norms(network)
     blocks = {
-        name: _pack_block(module, name, block)
+        name: _pack_block(module, name, block, dtype)
         for name, module in folded.named_children()
         if isinstance(module, DenseBlock)
     }
@@ -172,22 +179,23 @@ def pack_network(network: Network, block: int) -> PackedNetwork:
         outer=(blocks["inp_block"], blocks["outp_block"]) if "inp_block" in blocks else None,
         classifier_weights=_floats(classifier.weight)[:, :, 0, 0],
         classifier_bias=_bias(classifier),
+        dtype=dtype,
     )
 
 
-def _pack_block(module: DenseBlock, name: str, block: int) -> PackedBlock:
+def _pack_block(module: DenseBlock, name: str, block: int, dtype: np.dtype[Any]) -> PackedBlock:
     first = module.get_submodule(module.stage_names(0)[0])
     assert isinstance(first, nn.Conv2d)
     entered = module.bn0 if module.entry is Entry.NORMALISE else module.prelu
     return PackedBlock(
-        convolutions=tuple(_pack_convolution(module, name, index, block) for index in range(4)),
+        convolutions=tuple(_pack_convolution(module, name, index, block, dtype) for index in range(4)),
         entered=_transform(entered, first.in_channels),
         activation=_transform(module.prelu, first.out_channels),
         competes=module.entry is Entry.COMPETE,
     )
 
 
-def _pack_convolution(module: DenseBlock, name: str, index: int, block: int) -> PackedConvolution:
+def _pack_convolution(module: DenseBlock, name: str, index: int, block: int, dtype: np.dtype[Any]) -> PackedConvolution:
     conv_name, _ = module.stage_names(index)
     conv = module.get_submodule(conv_name)
     assert isinstance(conv, nn.Conv2d)
@@ -197,7 +205,11 @@ def _pack_convolution(module: DenseBlock, name: str, index: int, block: int) -> 
     padded = torch.zeros(blocks * block, channels_in, kernel, kernel)
     padded[:channels_out] = weight
     packed = padded.reshape(blocks, block, *padded.shape[1:]).permute(0, 2, 3, 4, 1)  # (blocks, in, row, column, block)
-    return PackedConvolution(f"{name}.{conv_name}", _floats(packed), _bias(conv), channels_in, channels_out, kernel)
+    weights: Floats = _floats(packed)
+    if dtype == np.float16:
+        with np.errstate(over="ignore"):  # infinite weights show in the features
+            weights = np.repeat(weights.astype(dtype), 2, axis=-1)
+    return PackedConvolution(f"{name}.{conv_name}", weights, _bias(conv), channels_in, channels_out, kernel)
 
 
 def _transform(module: nn.Module, channels: int) -> Transform:

@@ -12,7 +12,7 @@ import numpy as np
 
 from nansurfer.engine import native
 from nansurfer.engine.counts import TILE
-from nansurfer.engine.maps import FeatureMap, pitch_of
+from nansurfer.engine.maps import FeatureMap, line_of, pitch_of
 from nansurfer.engine.masks import ByteMask, RunTable, invalid_needed
 from nansurfer.engine.packed import PackedBlock, PackedNetwork, Transform
 from nansurfer.nn import NaNPolicy
@@ -291,7 +291,7 @@ class Pool(Step):
         self.mask: ByteMask = np.zeros((rows, columns), np.uint8)
         self._runs, self._holes, self._ring = (RunTable(*size) for size in ((rows, columns), mask.shape, mask.shape))
         channels = features.channels
-        pitch = pitch_of(columns, 0)
+        pitch = pitch_of(columns, 0, line_of(features.dtype))
         self._positions = np.zeros(rows * channels * pitch, np.uint8)
         self.native = native.Pooling(
             input=features.native(),

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from nansurfer.engine.maps import FeatureMap
 from nansurfer.engine.masks import RunTable
-from nansurfer.engine.packed import PackedBlock
+from nansurfer.engine.packed import PackedBlock, PackedNetwork
 from nansurfer.engine.steps import Chain, Classification, Counter, Entry, Pool, Shared, Source, Step, Target, Unpool
 
 _LARGEST_INPUT = 255  # of a thick slice's values, which the networks see as 0..1
@@ -34,8 +34,8 @@ class _Level:
     features: FeatureMap
 
     @classmethod
-    def of(cls, channels: int, size: tuple[int, int], radius: int) -> _Level:
-        return cls(*(FeatureMap(channels, *size, radius) for _ in range(4)))
+    def of(cls, network: PackedNetwork, channels: int, size: tuple[int, int]) -> _Level:
+        return cls(*(FeatureMap(channels, *size, network.radius, network.dtype) for _ in range(4)))
 
     def entries(self, block: PackedBlock) -> list[Target]:
         """Where the input of a block that competes is written to."""
@@ -95,10 +95,10 @@ class Workspace:
 
     def _level(self, channels: int, depth: int) -> _Level:
         height, width = self._shared.size
-        return _Level.of(channels, (height >> depth, width >> depth), self._network.radius)
+        return _Level.of(self._network, channels, (height >> depth, width >> depth))
 
     def _full_map(self, channels: int) -> FeatureMap:
-        return FeatureMap(channels, *self._shared.size, self._network.radius)
+        return FeatureMap(channels, *self._shared.size, self._network.radius, self._network.dtype)
 
     def _enter(self) -> Entry:
         first = self._network.blocks[0]

@@ -124,7 +124,10 @@ class Segmenter:
             and resolve_device(compute.device).type == "cpu"
             and compute.fast_arithmetic
             and x == y == z
-            and all(FastEngine.serves(network, policy, (x, y), scene.scale) for _, network in self._networks.values())
+            and all(
+                FastEngine.serves(network, policy, (x, y), scene.scale, compute.precision)
+                for _, network in self._networks.values()
+            )
         )
         return "fast" if serves else "reference"
 

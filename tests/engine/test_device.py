@@ -49,7 +49,7 @@ def test_an_absent_device_is_an_error(accelerators, name) -> None:
     ("choice", "message"),
     [
         ({"device": "gpu"}, "device is 'gpu'; choose one of auto, cpu, cuda, mps"),
-        ({"precision": "float16"}, "precision is 'float16'; choose one of auto, float32, bfloat16"),
+        ({"precision": "int8"}, "precision is 'int8'; choose one of auto, float32, float16, bfloat16"),
         ({"threads": 0}, "threads is 0; it must be at least 1"),
         ({"batch_size": -1}, "batch_size is -1; it must be at least 1"),
     ],
@@ -61,7 +61,7 @@ def test_senseless_choices(choice, message) -> None:
 
 @pytest.mark.parametrize(
     ("precision", "dtype"),
-    [("auto", torch.float32), ("float32", torch.float32), ("bfloat16", torch.bfloat16)],
+    [("auto", torch.float32), ("float32", torch.float32), ("float16", torch.float16), ("bfloat16", torch.bfloat16)],
 )
 def test_precision(precision, dtype) -> None:
     assert ComputeOptions(precision=precision).dtype is dtype

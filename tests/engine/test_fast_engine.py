@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from nansurfer.engine import ComputeOptions, DenseEngine, ReferenceEngine, SliceCounts, native, workspace
 from nansurfer.engine.fast import FastEngine
-from nansurfer.engine.maps import FeatureMap
+from nansurfer.engine.maps import FeatureMap, line_of
 from nansurfer.engine.sums import LogitSum
 from nansurfer.errors import ConfigError, DeviceError
 from nansurfer.labels import SAGITTAL_TO_FULL
@@ -24,7 +24,16 @@ from nansurfer.weights import load_network, resolve
 CPU = ComputeOptions(device="cpu")
 POLICY = NaNPolicy("background", threshold=1.0, fill="blank")
 SIZE = 64
-BUILT = [name for name in native.usable_instruction_sets() if native.open_library(name)]
+
+
+def built(*, half: bool) -> list[str]:
+    """The instruction sets that can be tested here."""
+    kernels = {name: native.open_library(name) for name in native.usable_instruction_sets(half=half)}
+    return [name for name, library in kernels.items() if library is not None and library.runs_here()]
+
+
+BUILT, BUILT_HALF = built(half=False), built(half=True)
+NO_HALF = "the processor does not compute in float16, or the compiler did not know how"
 
 pytestmark = pytest.mark.skipif(not BUILT, reason="installed without compiled kernels")
 
@@ -32,8 +41,16 @@ pytestmark = pytest.mark.skipif(not BUILT, reason="installed without compiled ke
 @pytest.fixture(params=BUILT)
 def instruction_set(request, monkeypatch) -> str:
     """The kernels of each instruction set in turn."""
-    monkeypatch.setattr(native, "load_kernels", lambda: native.open_library(request.param))
+    monkeypatch.setattr(native, "load_kernels", lambda *, half=False: native.open_library(request.param))
     return request.param
+
+
+@pytest.fixture(params=[(name, "float32") for name in BUILT] + [(name, "float16") for name in BUILT_HALF])
+def compute(request, monkeypatch) -> ComputeOptions:
+    """Options for the kernels of each instruction set and precision in turn."""
+    name, precision = request.param
+    monkeypatch.setattr(native, "load_kernels", lambda *, half=False: native.open_library(name))
+    return replace(CPU, precision=precision)
 
 
 def small_network(name: str, view: str = "axial", **changes) -> nn.Module:
@@ -124,9 +141,11 @@ def assert_same_counts(found: SliceCounts, expected: SliceCounts) -> None:
     np.testing.assert_array_equal(found.computed, expected.computed)
 
 
-def assert_the_reference(network: nn.Module, policy: NaNPolicy, slices: np.ndarray, heads: np.ndarray) -> None:
+def assert_the_reference(
+    network: nn.Module, compute: ComputeOptions, policy: NaNPolicy, slices: np.ndarray, heads: np.ndarray
+) -> None:
     """The same NaN, the same values, the same counts."""
-    reference, fast = ReferenceEngine(network, CPU, policy), FastEngine(network, CPU, policy)
+    reference, fast = ReferenceEngine(network, CPU, policy), FastEngine(network, compute, policy)
     expected, found = (engine.logits(slices, 1.0, heads) for engine in (reference, fast))
     torch.testing.assert_close(found, expected, rtol=0, atol=0, equal_nan=True)
     assert 0.01 < expected.isnan().float().mean() < 0.9
@@ -135,21 +154,21 @@ def assert_the_reference(network: nn.Module, policy: NaNPolicy, slices: np.ndarr
 
 @pytest.mark.parametrize("threshold", [0.4, 0.5, 0.7, 1.0])
 @pytest.mark.parametrize("count_include_pad", [False, True])
-def test_vinn_as_the_reference(instruction_set, exact_vinn, threshold, count_include_pad) -> None:
+def test_vinn_as_the_reference(compute, exact_vinn, threshold, count_include_pad) -> None:
     policy = replace(POLICY, threshold=threshold, count_include_pad=count_include_pad)
-    assert_the_reference(exact_vinn, policy, exact_slices(6), random_heads(6))
+    assert_the_reference(exact_vinn, compute, policy, exact_slices(6), random_heads(6))
 
 
 @pytest.mark.parametrize("pool_margin", [1, 3])
-def test_margins_of_poolings_as_the_reference(instruction_set, exact_vinn, pool_margin) -> None:
+def test_margins_of_poolings_as_the_reference(compute, exact_vinn, pool_margin) -> None:
     policy = replace(POLICY, threshold=0.6, pool_margin=pool_margin)
-    assert_the_reference(exact_vinn, policy, exact_slices(6), random_heads(6))
+    assert_the_reference(exact_vinn, compute, policy, exact_slices(6), random_heads(6))
 
 
 @pytest.mark.parametrize("threshold", [0.4, 1.0])
-def test_cnn_as_the_reference(instruction_set, exact_cnn, threshold) -> None:
-    size = (48, 80)
-    assert_the_reference(exact_cnn, replace(POLICY, threshold=threshold), exact_slices(4, size), random_heads(4, size))
+def test_cnn_as_the_reference(compute, exact_cnn, threshold) -> None:
+    size, policy = (48, 80), replace(POLICY, threshold=threshold)
+    assert_the_reference(exact_cnn, compute, policy, exact_slices(4, size), random_heads(4, size))
 
 
 @pytest.mark.parametrize("heads", [None, np.ones((2, SIZE, SIZE), bool)], ids=["no mask", "all head"])
@@ -174,7 +193,7 @@ def test_slices_without_head_are_skipped_outright(vinn) -> None:
     np.testing.assert_allclose(counts.tiles[1], 1)
 
 
-def test_garbage_in_memory_is_never_read(instruction_set, vinn, monkeypatch) -> None:
+def test_garbage_in_memory_is_never_read(compute, vinn, monkeypatch) -> None:
     maps: list[FeatureMap] = []
 
     class Remembered(FeatureMap):
@@ -183,11 +202,11 @@ def test_garbage_in_memory_is_never_read(instruction_set, vinn, monkeypatch) -> 
             maps.append(self)
 
     monkeypatch.setattr(workspace, "FeatureMap", Remembered)
-    engine = FastEngine(vinn, replace(CPU, threads=1), replace(POLICY, threshold=0.6))
+    engine = FastEngine(vinn, replace(compute, threads=1), replace(POLICY, threshold=0.6))
     slices, heads = random_slices(5), random_heads(5)
     before = engine.logits(slices, 1.0, heads)
     for feature_map in maps:
-        spill = feature_map.width + 15
+        spill = feature_map.width + line_of(feature_map.dtype) - 1
         feature_map.rows[1 : 1 + feature_map.height, :, :spill] = np.nan  # but not the zeros around
     assert torch.equal(engine.logits(slices, 1.0, heads).nan_to_num(-1e9), before.nan_to_num(-1e9))
     assert len(maps) > 20
@@ -279,6 +298,24 @@ def test_off_is_dense(vinn) -> None:
     assert engine.take_counts().skipped.sum() == 0
 
 
+@pytest.mark.skipif(not BUILT_HALF, reason=NO_HALF)
+class TestFloat16:
+    HALF = replace(CPU, precision="float16")
+
+    @pytest.mark.parametrize("layer", ["inp_block.conv1", "encode3.conv0", "outp_block.conv3"])
+    def test_slices_with_numbers_too_large_are_computed_in_float32(self, caplog, layer) -> None:
+        network = small_network("vinn", filters=11, interpolation_filters=5)
+        with torch.no_grad():
+            network.get_submodule(layer).weight.mul_(1e6)
+        slices, heads = random_slices(3), random_heads(3)
+        heads[1] = False
+        half, exact = (FastEngine(network, options, POLICY) for options in (self.HALF, CPU))
+        found, expected = (engine.logits(slices, 1.0, heads) for engine in (half, exact))
+        assert torch.equal(found.nan_to_num(-1e9), expected.nan_to_num(-1e9))
+        assert_same_counts(half.take_counts(), exact.take_counts())
+        assert caplog.messages == ["Numbers are too large for float16; the slices are computed again in float32."]
+
+
 class TestRefusals:
     @pytest.mark.parametrize(
         "policy", [NaNPolicy("aggressive"), NaNPolicy("conservative"), replace(POLICY, fill="mean")]
@@ -306,11 +343,18 @@ class TestRefusals:
             FastEngine(network, CPU, POLICY)
 
     def test_without_kernels(self, vinn, monkeypatch) -> None:
-        monkeypatch.setattr(native, "load_kernels", lambda: None)
+        monkeypatch.setattr(native, "load_kernels", lambda *, half: None)
         with pytest.raises(DeviceError, match="no compiled kernels"):
             FastEngine(vinn, CPU, POLICY)
 
 
+@pytest.mark.parametrize(
+    ("precision", "largest_mean_error", "same_labels"),
+    [
+        ("float32", 1e-4, 0.9999),
+        pytest.param("float16", 0.1, 0.995, marks=pytest.mark.skipif(not BUILT_HALF, reason=NO_HALF)),
+    ],
+)
 @pytest.mark.parametrize(
     ("view", "file", "policy"),
     [
@@ -319,16 +363,21 @@ class TestRefusals:
         ("sagittal", "subject-01_orig.mgz", replace(POLICY, threshold=0.7, count_include_pad=True)),
     ],
 )
-def test_real_slices_like_the_reference(data_dir, view, file, policy) -> None:
+def test_real_slices_like_the_reference(
+    data_dir, view, file, policy, precision, largest_mean_error, same_labels
+) -> None:
     network = load_network(resolve("compact"), view)[1]
     volume = np.asanyarray(conform(read_image(data_dir / "t1" / file), "min").dataobj)
     slices = thick_slices(to_view(volume, view), 120, 122)
     heads = thick_mask(to_view(head_mask(volume), view), 120, 122)
-    reference, fast = ReferenceEngine(network, CPU, policy), FastEngine(network, CPU, policy)
+    reference, fast = (
+        ReferenceEngine(network, CPU, policy),
+        FastEngine(network, replace(CPU, precision=precision), policy),
+    )
     expected, found = (engine.logits(slices, 1.0, heads) for engine in (reference, fast))
     assert torch.equal(found.isnan(), expected.isnan())
     # Rounding may choose another of nearly equal maxima in a pooling window; single values then differ.
     error = (found - expected).abs().nan_to_num()
-    assert error.mean() < 1e-4
-    assert (found.argmax(1) == expected.argmax(1)).float().mean() > 0.9999
+    assert error.mean() < largest_mean_error
+    assert (found.argmax(1) == expected.argmax(1)).float().mean() > same_labels
     assert_same_counts(fast.take_counts(), reference.take_counts())

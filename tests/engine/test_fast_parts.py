@@ -41,16 +41,19 @@ class TestFeatureMap:
         assert told.data == feature_map.image[1].ctypes.data
 
     @pytest.mark.parametrize(
-        ("width", "radius", "pitch"), [(256, 1, 272), (128, 1, 144), (64, 2, 112), (16, 1, 48), (1, 0, 16)]
+        ("width", "radius", "line", "pitch"),
+        [(256, 1, 16, 272), (128, 1, 16, 144), (64, 2, 16, 112), (16, 1, 16, 48), (1, 0, 16, 16), (256, 1, 32, 288)],
     )
     def test_pitch_has_room_for_spills_and_zeros_in_an_odd_number_of_lines(
-        self, width: int, radius: int, pitch: int
+        self, width: int, radius: int, line: int, pitch: int
     ) -> None:
-        assert pitch_of(width, radius) == pitch
-        assert pitch >= width + 15 + radius
+        assert pitch_of(width, radius, line) == pitch
+        assert pitch >= width + line - 1 + radius
 
     def test_lines_are_whole(self) -> None:
-        assert aligned_zeros(17).ctypes.data % 64 == 0
+        for dtype in (np.float32, np.float16):
+            zeros = aligned_zeros(17, dtype)
+            assert (zeros.dtype, zeros.ctypes.data % 64) == (dtype, 0)
 
 
 class TestInvalidNeeded:
@@ -95,6 +98,12 @@ class TestPackedNetwork:
         np.testing.assert_allclose(weights[0, 1, 2, 0], folded[:4, 1, 2, 0], rtol=1e-6)
         np.testing.assert_allclose(weights[1, ..., 0], folded[4], rtol=1e-6)
         assert not weights[1, ..., 1:].any()
+
+    def test_float16_weights_lie_there_twice(self, network) -> None:
+        single = pack_network(network, block=4).convolutions[5].weights
+        twice = pack_network(network, block=4, dtype="float16").convolutions[5].weights
+        assert twice.dtype == np.float16
+        np.testing.assert_array_equal(twice, np.repeat(single.astype(np.float16), 2, axis=-1))
 
 
 def test_threads_count_at_the_same_time(network) -> None:

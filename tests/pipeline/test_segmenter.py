@@ -297,17 +297,18 @@ class TestSegmenter:
             ({"fill": "mean"}, "reference"),
             ({"paper_compat": True}, "reference"),
             ({"precision": "bfloat16"}, "reference"),
+            ({"precision": "float16"}, "fast"),
             ({"fold": False}, "reference"),
         ],
     )
     def test_the_engine_that_serves(self, tiny_weights: Path, monkeypatch, choices, expected) -> None:
-        monkeypatch.setattr("nansurfer.engine.native.load_kernels", object)
+        monkeypatch.setattr("nansurfer.engine.native.load_kernels", lambda *, half: object())
         segmenter = Segmenter(make_options(weights=str(tiny_weights), device="cpu", **choices))
         assert segmenter._engine_for(SCENE) == expected
         assert segmenter._engine_for(replace(SCENE, scale=1.25)) == "reference"
 
     def test_without_compiled_kernels_it_is_the_reference(self, tiny_weights: Path, monkeypatch) -> None:
-        monkeypatch.setattr("nansurfer.engine.native.load_kernels", lambda: None)
+        monkeypatch.setattr("nansurfer.engine.native.load_kernels", lambda *, half: None)
         segmenter = Segmenter(make_options(weights=str(tiny_weights), device="cpu"))
         assert segmenter._engine_for(SCENE) == "reference"
 

@@ -13,6 +13,7 @@ import shlex
 import shutil
 import subprocess
 import zlib
+from contextlib import suppress
 from pathlib import Path
 
 FOLDER = Path(__file__).resolve().parent
@@ -21,6 +22,9 @@ _X86_SETS = {  # by the names of processors that have them, which older compiler
     "x86-64-v4": ("-march=skylake-avx512", "-mtune=generic", "-mprefer-vector-width=512"),
     "x86-64-v3": ("-march=haswell", "-mtune=generic"),
 }
+_X86_HALF_SETS = {  # compilers before GCC 12 and Clang 14 do not know it
+    "x86-64-v4-fp16": (*_X86_SETS["x86-64-v4"], "-mavx512fp16", "-DNANSURFER_HALF"),
+}
 _TIMEOUT_S = 600
 
 
@@ -28,12 +32,18 @@ class BuildError(Exception):
     """There is no compiler, or it does not compile the kernels."""
 
 
-def instruction_sets() -> dict[str, tuple[str, ...]]:
-    """Name of each instruction set that this kind of processor may have, best first, to the compiler's flags."""
+def instruction_sets(*, half: bool = False) -> dict[str, tuple[str, ...]]:
+    """Name of each instruction set that this kind of processor may have, best first, to the compiler's flags.
+
+    Parameters
+    ----------
+    half
+        Those that compute in float16, at twice the speed; otherwise in float32.
+    """
     machine = platform.machine().lower()
     if machine in ("x86_64", "amd64"):
-        return _X86_SETS
-    return {machine: ()} if machine in ("arm64", "aarch64") else {}
+        return _X86_HALF_SETS if half else _X86_SETS
+    return {machine: ()} if machine in ("arm64", "aarch64") and not half else {}
 
 
 def library_path(instruction_set: str) -> Path:
@@ -54,14 +64,19 @@ def build() -> list[Path]:
 
     Returns
     -------
-    Their paths; none on a kind of processor that the kernels are not written for.
+    Their paths; none on a kind of processor that the kernels are not written for. Those for float16 are left out if
+    the compiler is too old for them.
 
     Raises
     ------
     BuildError
         There is no compiler, or it does not compile the kernels.
     """
-    return [_compile(name, flags) for name, flags in instruction_sets().items()]
+    libraries = [_compile(name, flags) for name, flags in instruction_sets().items()]
+    for name, flags in instruction_sets(half=True).items():
+        with suppress(BuildError):
+            libraries.append(_compile(name, flags))
+    return libraries
 
 
 def _compile(name: str, flags: tuple[str, ...]) -> Path:

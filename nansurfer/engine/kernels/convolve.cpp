@@ -18,8 +18,8 @@ void write(const Convolution& conv, int64_t y, int64_t x, int first, const vec (
         const int c = first + k;
         for (int v = 0; v < COUNT; ++v) {
             const int64_t at = x + v * LANES;
-            vec value = sums[k][v] + conv.bias[c];
-            if (conv.competitor.data) value = larger(value, load(conv.competitor.at(y, c) + at));
+            vec value = sums[k][v] + all(conv.bias[c]);
+            if (conv.competitor.data) value = larger(load(conv.competitor.at(y, c) + at), value);
             for (const Output& output : conv.outputs) output.put(y, c, at, value);
         }
     }
@@ -29,12 +29,12 @@ void write(const Convolution& conv, int64_t y, int64_t x, int first, const vec (
 template <int COUNT>
 void convolve_block(const Convolution& conv, int64_t y, int64_t x, int first) {
     const int radius = conv.kernel / 2;
-    const float* weights = conv.weights + int64_t(first) * conv.channels_in * conv.kernel * conv.kernel;
+    const weight* weights = conv.weights + int64_t(first) * conv.channels_in * conv.kernel * conv.kernel;
     vec sums[BLOCK][COUNT] = {};
     for (int c = 0; c < conv.channels_in; ++c) {
         for (int v = 0; v < COUNT && first == 0; ++v) prefetch(conv.input.at(y + radius + 1, c) + x + v * LANES);
         for (int dy = -radius; dy <= radius; ++dy) {
-            const float* pixels = conv.input.at(y + dy, c) + x - radius;
+            const real* pixels = conv.input.at(y + dy, c) + x - radius;
             for (int tap = 0; tap < conv.kernel; ++tap, ++pixels, weights += BLOCK) {
                 vec values[COUNT];
 #pragma GCC unroll 8
@@ -42,7 +42,7 @@ void convolve_block(const Convolution& conv, int64_t y, int64_t x, int first) {
 #pragma GCC unroll 8
                 for (int k = 0; k < BLOCK; ++k) {
 #pragma GCC unroll 8
-                    for (int v = 0; v < COUNT; ++v) sums[k][v] += values[v] * weights[k];
+                    for (int v = 0; v < COUNT; ++v) sums[k][v] += values[v] * spread(weights[k]);
                 }
             }
         }
@@ -104,6 +104,16 @@ void convolve_row(const Convolution& conv, int64_t y) {
 using namespace nansurfer;
 
 NANSURFER_EXPORT int32_t block() { return BLOCK; }
+
+// Whether this processor can run a library of this kind; that it can run the one for float32 is known elsewhere.
+NANSURFER_EXPORT int32_t runs_here() {
+#if defined(NANSURFER_HALF) && defined(__AVX512FP16__)
+    return __builtin_cpu_supports("avx512fp16") != 0;
+#else
+    return 1;
+#endif
+}
+
 NANSURFER_EXPORT int32_t sources() { return NANSURFER_SOURCES; }
 
 // Up to four convolutions of which each reads what the one before wrote. Each follows a few rows behind, so that rows

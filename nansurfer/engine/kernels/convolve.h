@@ -20,8 +20,8 @@ struct Convolution {
     Output outputs[2];
     Halo halos[2];
     Runs compute;
-    const float* weights;  // [block of output channels][input channel][row][column][BLOCK]
-    const float* bias;     // one per output channel
+    const weight* weights;  // [block of output channels][input channel][row][column][BLOCK]
+    const float* bias;      // one per output channel
     int32_t channels_in, channels_out, kernel;
 };
 

@@ -1,6 +1,7 @@
 // What the kernels share: vectors, feature maps in memory, runs of pixels.
 //
-// A feature map is float32 [row][channel][column]. Vector lanes run over the columns of a row, so that no number of
+// A feature map is `real` [row][channel][column]: float32, or float16 in a library that is compiled for it, where the
+// processor computes twice as many of them at once. Vector lanes run over the columns of a row, so that no number of
 // channels wastes any. Around the image lie zeros, which are the convolutions' padding, and to its right there is room
 // for what the last vector of a run spills. nansurfer/engine/maps.py makes such maps; nansurfer/engine/native.py
 // mirrors the structs.
@@ -15,35 +16,60 @@
 
 namespace nansurfer {
 
-#if defined(__AVX512F__)
-constexpr int LANES = 16, BLOCK = 8;  // 32 registers of 16 lanes
-#define NANSURFER_LANE_NUMBERS {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15}
-#elif defined(__AVX2__)
-constexpr int LANES = 8, BLOCK = 4;  // 16 registers of 8 lanes
-#define NANSURFER_LANE_NUMBERS {0, 1, 2, 3, 4, 5, 6, 7}
+#if defined(NANSURFER_HALF)
+typedef _Float16 real;
+typedef int16_t whole;  // an integer of the same size
 #else
-constexpr int LANES = 4, BLOCK = 8;  // NEON: 32 registers of 4 lanes
-#define NANSURFER_LANE_NUMBERS {0, 1, 2, 3}
+typedef float real;
+typedef int32_t whole;
 #endif
 
-typedef float vec __attribute__((vector_size(4 * LANES)));
-typedef float unaligned_vec __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
-typedef int32_t ivec __attribute__((vector_size(4 * LANES)));
+#if defined(__AVX512F__)
+constexpr int VECTOR_BYTES = 64, BLOCK = 8;  // 32 registers
+#elif defined(__AVX2__)
+constexpr int VECTOR_BYTES = 32, BLOCK = 4;  // 16 registers
+#else
+constexpr int VECTOR_BYTES = 16, BLOCK = 8;  // NEON: 32 registers
+#endif
+constexpr int LANES = VECTOR_BYTES / sizeof(real);
 
-inline vec load(const float* from) { return *reinterpret_cast<const unaligned_vec*>(from); }
-inline void store(float* to, vec value) { *reinterpret_cast<unaligned_vec*>(to) = value; }
-inline vec larger(vec a, vec b) { return a > b ? a : b; }
-inline vec all(float value) { return value - vec{}; }
+typedef real vec __attribute__((vector_size(VECTOR_BYTES)));
+typedef real unaligned_vec __attribute__((vector_size(VECTOR_BYTES), aligned(sizeof(real)), may_alias));
+typedef whole ivec __attribute__((vector_size(VECTOR_BYTES)));
+
+inline vec load(const real* from) { return *reinterpret_cast<const unaligned_vec*>(from); }
+inline void store(real* to, vec value) { *reinterpret_cast<unaligned_vec*>(to) = value; }
+inline vec larger(vec a, vec b) { return a > b ? a : b; }  // b if either is NaN
+inline vec all(float value) { return real(value) - vec{}; }
+
+// A weight as it lies in memory. A float16 lies there twice, for processors spread 32 bits over a vector at no cost, but
+// not 16.
+#if defined(NANSURFER_HALF)
+typedef uint32_t weight;
+#else
+typedef float weight;
+#endif
+inline vec spread(weight value) {
+    typedef weight weights __attribute__((vector_size(VECTOR_BYTES)));
+    return (vec)(value - weights{});
+}
+
+// The first `count` lanes.
+inline ivec first_lanes(int count) {
+    ivec numbers;
+    for (int i = 0; i < LANES; ++i) numbers[i] = whole(i);
+    return numbers < whole(count) - ivec{};
+}
 
 // For what is needed one row later. The streams are too many, and too far apart, for the processor to foresee.
-inline void prefetch(const float* at) { __builtin_prefetch(at); }
+inline void prefetch(const void* at) { __builtin_prefetch(at); }
 
 struct Map {
-    float* data;  // row 0, channel 0, column 0 of the image
-    int64_t row;  // floats from one row to the next
+    real* data;   // row 0, channel 0, column 0 of the image
+    int64_t row;  // numbers from one row to the next
     int64_t channel;
 
-    float* at(int64_t y, int64_t c) const { return data + y * row + c * channel; }
+    real* at(int64_t y, int64_t c) const { return data + y * row + c * channel; }
 };
 
 struct Run {
@@ -70,7 +96,7 @@ struct Output {
 
     void put(int64_t y, int64_t c, int64_t x, vec value) const {
         if (!map.data) return;
-        if (positive) value = value * (value > vec{} ? all(positive[c]) : all(negative[c])) + shift[c];
+        if (positive) value = value * (value > vec{} ? all(positive[c]) : all(negative[c])) + all(shift[c]);
         store(map.at(y, c) + x, value);
         prefetch(map.at(y + 1, c) + x);
     }
@@ -78,12 +104,11 @@ struct Output {
 
 // Copies the columns of a run of a row from one map to another, in some channels.
 inline void copy_run(const Map& from, const Map& to, int64_t y, Run run, int channel, int channels) {
-    const ivec lane = NANSURFER_LANE_NUMBERS;
     for (int x = run.start; x < run.stop; x += LANES) {
-        const ivec inside = lane < run.stop - x;
+        const ivec inside = first_lanes(run.stop - x);
         const int64_t next_source = from.channel, next_target = to.channel;
-        const float* source = from.at(y, channel) + x;
-        float* target = to.at(y, channel) + x;
+        const real* source = from.at(y, channel) + x;
+        real* target = to.at(y, channel) + x;
         for (int c = 0; c < channels; ++c, source += next_source, target += next_target)
             store(target, inside ? load(source) : load(target));
     }

@@ -2,6 +2,7 @@
 
 #include <initializer_list>
 #include <limits>
+#include <utility>
 
 #include "kernels.h"
 
@@ -21,47 +22,44 @@ struct Pair {
     vec first, second;
 };
 
-#if defined(__AVX512F__)
-#define NANSURFER_EVEN 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30
-#define NANSURFER_ODD 1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31
-#define NANSURFER_LOW 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23
-#define NANSURFER_HIGH 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31
-#elif defined(__AVX2__)
-#define NANSURFER_EVEN 0, 2, 4, 6, 8, 10, 12, 14
-#define NANSURFER_ODD 1, 3, 5, 7, 9, 11, 13, 15
-#define NANSURFER_LOW 0, 8, 1, 9, 2, 10, 3, 11
-#define NANSURFER_HIGH 4, 12, 5, 13, 6, 14, 7, 15
-#else
-#define NANSURFER_EVEN 0, 2, 4, 6
-#define NANSURFER_ODD 1, 3, 5, 7
-#define NANSURFER_LOW 0, 4, 1, 5
-#define NANSURFER_HIGH 2, 6, 3, 7
-#endif
+// Every second pixel of two vectors, from the first or the second on.
+template <int FIRST, int... LANE>
+vec every_second(vec a, vec b, std::integer_sequence<int, LANE...>) {
+    return NANSURFER_SHUFFLE(a, b, (FIRST + 2 * LANE)...);
+}
+
+// Pixels of two vectors in turn, from pixel FIRST of each on.
+template <int FIRST, int... LANE>
+vec in_turn(vec a, vec b, std::integer_sequence<int, LANE...>) {
+    return NANSURFER_SHUFFLE(a, b, (FIRST + LANE / 2 + LANE % 2 * LANES)...);
+}
+
+constexpr std::make_integer_sequence<int, LANES> lanes;
 
 // Pixels of even columns, and of odd columns, of twice LANES.
-Pair columns(const float* row) {
+Pair columns(const real* row) {
     const vec a = load(row), b = load(row + LANES);
-    return {NANSURFER_SHUFFLE(a, b, NANSURFER_EVEN), NANSURFER_SHUFFLE(a, b, NANSURFER_ODD)};
+    return {every_second<0>(a, b, lanes), every_second<1>(a, b, lanes)};
 }
 
 // The largest of each 2x2 window; its position in the window, 0 to 3, goes to `positions`. The first of equal ones.
-vec pool_windows(const float* top, const float* bottom, uint8_t* positions) {
+vec pool_windows(const real* top, const real* bottom, uint8_t* positions) {
     const Pair above = columns(top), below = columns(bottom);
     const ivec right_above = above.second > above.first, right_below = below.second > below.first;  // true is -1
     const vec upper = larger(above.second, above.first), lower = larger(below.second, below.first);
-    const ivec position = lower > upper ? 2 - right_below : -right_above;
+    const ivec position = lower > upper ? whole(2) - right_below : -right_above;
     *reinterpret_cast<unaligned_bytes*>(positions) = __builtin_convertvector(position, bytes);
     return larger(lower, upper);
 }
 
 // One row of unpooled windows, twice LANES pixels: a value where its position is `position`, or `position` + 1 for the
 // pixel on the right; else 0.
-Pair unpool_windows(const float* pooled, const uint8_t* positions, int32_t position) {
+Pair unpool_windows(const real* pooled, const uint8_t* positions, int position) {
     const vec value = load(pooled);
     const bytes at = *reinterpret_cast<const unaligned_bytes*>(positions);
-    const ivec column = __builtin_convertvector(at, ivec) - position;
+    const ivec column = __builtin_convertvector(at, ivec) - whole(position);
     const vec left = column == 0 ? value : vec{}, right = column == 1 ? value : vec{};
-    return {NANSURFER_SHUFFLE(left, right, NANSURFER_LOW), NANSURFER_SHUFFLE(left, right, NANSURFER_HIGH)};
+    return {in_turn<0>(left, right, lanes), in_turn<LANES / 2>(left, right, lanes)};
 }
 
 }  // namespace
@@ -88,7 +86,7 @@ struct Pooling {
 namespace {
 
 void compete(const Pooling& p, int64_t y, int64_t c, int64_t x, vec unpooled) {
-    const vec value = larger(unpooled, load(p.input.at(y, c) + x));
+    const vec value = larger(load(p.input.at(y, c) + x), unpooled);
     prefetch(p.input.at(y + 1, c) + x);
     for (const Output& output : p.outputs) output.put(y, c, x, value);
 }
@@ -104,10 +102,10 @@ NANSURFER_EXPORT void enter(const uint8_t* slice, const Output* output, const Ru
     for (int y = 0; y < height; ++y) {
         for (int c = 0; c < channels; ++c) {
             const uint8_t* from = slice + (int64_t(c) * height + y) * width;
-            float* to = output->map.at(y, c);
+            real* to = output->map.at(y, c);
             for (const Run* run = compute->begin(y); run < compute->end(y); ++run)
                 for (int x = run->start; x < run->stop; ++x)
-                    to[x] = from[x] * output->positive[c] + output->shift[c];
+                    to[x] = real(from[x] * output->positive[c] + output->shift[c]);
         }
     }
 }
@@ -123,10 +121,10 @@ NANSURFER_EXPORT void pool(const Pooling* pooling) {
             for (int64_t from : {2 * y, 2 * y + 1})
                 for (const Run* hole = p.holes.begin(from); hole < p.holes.end(from); ++hole)
                     for (int x = hole->start; x < hole->stop; ++x)
-                        p.input.at(from, c)[x] = -std::numeric_limits<float>::infinity();
+                        p.input.at(from, c)[x] = real(-std::numeric_limits<float>::infinity());
             for (const Run* run = p.compute.begin(y); run < p.compute.end(y); ++run) {
                 for (int x = run->start; x < run->stop; x += LANES) {
-                    const float* top = p.input.at(2 * y, c) + 2 * x;
+                    const real* top = p.input.at(2 * y, c) + 2 * x;
                     const vec largest = pool_windows(top, top + p.input.row, p.positions.at(y, c) + x);
                     for (int ahead = 0; ahead < 4; ++ahead)
                         prefetch(p.input.at(2 * y + 2 + ahead / 2, c) + 2 * x + ahead % 2 * LANES);
