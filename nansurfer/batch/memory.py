@@ -18,7 +18,7 @@ from nansurfer.volume import conformed_size
 PROCESS_MB = 350
 """Python, PyTorch and the weights, resident."""
 
-_THREAD_MB = 60  # the activations of a slice at 1 mm, largest set of weights
+_THREAD_MB = 85  # the activations of a slice at 1 mm; measured 73, and at 0.8 mm, where more maps are needed, 131
 _LOGIT_BYTES = 2
 _VOLUMES_BYTES = 6  # image, head, classes, labels, mask and aseg, a voxel
 _GPU_MB = 1500  # CUDA's libraries and context
@@ -50,7 +50,8 @@ def memory_per_worker_mb(size: int, options: SegmentOptions, *, threads: int = 1
     Notes
     -----
     Most of it is the sum of the logits: 79 classes of 2 bytes for at most 55 % of the voxels. With 256 voxels a side
-    and one thread this gives 1.97 GB; measured were 1.2 (skull-stripped) to 1.5 GB (full head).
+    and one thread this gives 1.99 GB; measured were 1.2 (skull-stripped) to 1.5 GB (full head). With 320 (0.8 mm) it
+    gives 3.53 GB; measured were 2.7 GB (full head).
     """
     share = 1.0 if options.fastsurfer_compat else MAX_SHARE
     voxels = size**3

@@ -22,6 +22,7 @@ from nansurfer.engine.device import ComputeOptions, available_cpus
 from nansurfer.engine.masks import LARGEST_KERNEL
 from nansurfer.engine.packed import pack_network
 from nansurfer.engine.protocol import Mask, Slices
+from nansurfer.engine.resampling import find_resamplings
 from nansurfer.engine.steps import Shared
 from nansurfer.engine.sums import LogitSum
 from nansurfer.engine.tally import Tally
@@ -39,9 +40,10 @@ Use = Callable[[int, ctypes.CDLL, native.Classifier], None]
 
 
 class FastEngine:
-    """Runs one view's network on thick slices at 1 mm, and computes nothing that background makes needless.
+    """Runs one view's network on thick slices, and computes nothing that background makes needless.
 
-    The same as the reference engine with the same policy but for rounding; its counts are the same.
+    The same as the reference engine with the same policy but for rounding; its counts are the same. But slices without
+    any head are skipped outright, even where zeros are padded to them, of which the reference computes something.
 
     Parameters
     ----------
@@ -82,10 +84,9 @@ class FastEngine:
         self.batch_size = max(options.batch_size, _SLICES_PER_THREAD * self._threads)
         self._kernels, self._policy, self._counting = kernels, policy, counting
         self._packed = pack_network(network, kernels.block(), np.float16 if self._half else np.float32)
-        self._base_size = _base_size(network)
         self._classifiers: dict[tuple[int, ...] | None, PackedClassifier] = {}
         self._counts: list[SliceCounts] = []
-        self._prepared_for: tuple[int, int] | None = None
+        self._shared: Shared | None = None
         self._workspaces: SimpleQueue[Workspace] = SimpleQueue()
         self._exact: FastEngine | None = None
         self._exactly = Lock()
@@ -98,7 +99,7 @@ class FastEngine:
         try:
             check_fast_policy(policy)
             _check_network(network)
-            _check_size(size, _base_size(network), scale)
+            _check_size(network, size, scale)
         except ConfigError:
             return False
         return native.load_kernels(half=precision == "float16") is not None
@@ -109,9 +110,9 @@ class FastEngine:
         Parameters
         ----------
         slices
-            Thick slices (N, slices, H, W), 0..255; H and W multiples of 16, and 256 for a FastSurferVINN.
+            Thick slices (N, slices, H, W), 0..255; for a FastSurferCNN H and W are multiples of 16.
         scale
-            1 mm divided by the voxel size: 1.
+            1 mm divided by the voxel size; for a FastSurferCNN 1.
         head
             False where the input is NaN, bool (N, H, W); None: nowhere.
 
@@ -122,7 +123,7 @@ class FastEngine:
         Raises
         ------
         ConfigError
-            The scale or the size is another one.
+            The network cannot take this scale or size.
         """
         classifier = self._classifier(None)
         logits = torch.full((len(slices), classifier.classes, *slices.shape[2:]), torch.nan)
@@ -168,7 +169,7 @@ class FastEngine:
 
     def release(self) -> None:
         """Give back the memory for slices under way; the next slice takes it anew."""
-        self._workspaces, self._prepared_for = SimpleQueue(), None
+        self._workspaces, self._shared = SimpleQueue(), None
         if self._exact is not None:
             self._exact.release()
 
@@ -181,10 +182,10 @@ class FastEngine:
     def _run(self, slices: Slices, scale: float, head: Mask | None, classifier: PackedClassifier, use: Use) -> None:
         """Take each slice through the network in a thread, which then tells ``use`` of it."""
         n, _, height, width = slices.shape
-        self._prepare((height, width), scale)
+        shared = self._prepare((height, width), scale)
         if head is None:
             head = np.ones((n, height, width), bool)
-        tally = Tally(self._packed, (height, width), n)
+        tally = Tally(shared, n)
 
         def compute(index: int) -> None:
             workspace = self._workspaces.get()
@@ -227,24 +228,22 @@ class FastEngine:
             exact = self._exact
             exact._run(thick_slice, scale, head, exact._classifier(order), lambda _, *features: use(*features))
 
-    def _prepare(self, size: tuple[int, int], scale: float) -> None:
+    def _prepare(self, size: tuple[int, int], scale: float) -> Shared:
         """Make the threads' workspaces for slices of a size, and record what an empty slice is like."""
-        if size == self._prepared_for and scale == 1:
-            return
-        _check_size(size, self._base_size, scale)
-        shared = Shared(self._kernels, self._packed, self._policy, blanks={}, size=size)
+        if self._shared is not None and (self._shared.size, self._shared.scale) == (size, scale):
+            return self._shared
+        _check_size(self._network, size, scale)
+        network = self._network
+        zooms = find_resamplings(size, network.base_size, scale) if isinstance(network, FastSurferVINN) else None
+        shared = Shared(self._kernels, self._packed, self._policy, {}, size, scale, zooms)
         self._workspaces = SimpleQueue()
         for number in range(self._threads):
             workspace = Workspace(shared, counting=self._counting)
             if number == 0:
                 workspace.record_blanks()
             self._workspaces.put(workspace)
-        self._prepared_for = size
-
-
-def _base_size(network: Network) -> tuple[int, int] | None:
-    """The only size that a network's slices may have, if there is one."""
-    return network.base_size if isinstance(network, FastSurferVINN) else None
+        self._shared = shared
+        return shared
 
 
 def check_fast_policy(policy: NaNPolicy) -> None:
@@ -266,19 +265,13 @@ def _check_network(network: Network) -> None:
         )
 
 
-def _check_size(size: tuple[int, int], base_size: tuple[int, int] | None, scale: float) -> None:
-    if scale != 1:
+def _check_size(network: Network, size: tuple[int, int], scale: float) -> None:
+    if isinstance(network, FastSurferVINN):
+        fits, wanted = min(size) >= TILE, f"at least {TILE}x{TILE} pixels"
+    else:  # whose deepest level has a pixel a tile
+        fits, wanted = scale == 1 and not any(side % TILE for side in size), f"whole tiles of {TILE}x{TILE} mm at 1 mm"
+    if not fits:
         raise ConfigError(
-            f"The fast engine computes at 1 mm, not at {1 / scale:g} mm; use --vox-size 1 or --engine reference."
+            f"The fast engine takes a {type(network).__name__} over slices of {wanted}, not of {size[0]}x{size[1]} "
+            f"pixels at {1 / scale:g} mm; use --vox-size 1 or --engine reference."
         )
-    height, width = size
-    wanted = base_size or (_round_up(height), _round_up(width))
-    if size != wanted:
-        raise ConfigError(
-            f"The fast engine computes slices of {wanted[0]}x{wanted[1]} pixels, not of {height}x{width}; "
-            "use --engine reference."
-        )
-
-
-def _round_up(side: int) -> int:
-    return -(-side // TILE) * TILE  # a tile is one pixel of the deepest level

@@ -110,6 +110,26 @@ class Pooling(Structure):
     ]
 
 
+class Axis(Structure):
+    """Where the pixels along an axis of a resampled map come from."""
+
+    _fields_: ClassVar = [("first", c_void_p), ("second", c_void_p), ("share", c_void_p)]
+
+
+class Zoom(Structure):
+    """A bilinear resampling."""
+
+    _fields_: ClassVar = [
+        ("input", Map),
+        ("output", Output),
+        ("compute", Runs),
+        ("rows", Axis),
+        ("columns", Axis),
+        ("channels", c_int32),
+        ("height", c_int32),
+    ]
+
+
 class Classifier(Structure):
     """A 1x1 convolution to logits, classes contiguous."""
 
@@ -147,10 +167,12 @@ _SIGNATURES: dict[str, tuple[Any, ...]] = {
     "unpool": (POINTER(Pooling),),
     "runs": (c_void_p, c_int32, c_int32, POINTER(Runs)),
     "mask_convolution": (POINTER(ConvolutionMask),),
-    "count_kinds": (c_void_p, c_int32, c_int32, c_int32, c_int32, c_void_p, POINTER(c_int64)),
+    "count_kinds": (c_void_p, c_int32, c_int32, c_int32, c_int32, c_void_p, POINTER(c_int64), POINTER(c_int64)),
     "mask_pool": (c_void_p, c_int32, c_int32, c_int32, c_void_p, POINTER(Runs), POINTER(Runs), POINTER(Runs)),
     "mask_unpool": (c_void_p, c_void_p, c_int32, c_int32, c_void_p, POINTER(Runs)),
     "finite": (POINTER(Classifier),),
+    "zoom": (POINTER(Zoom),),
+    "mask_zoom": (c_void_p, c_int32, POINTER(Axis), POINTER(Axis), c_int32, c_int32, c_void_p, POINTER(Runs)),
     "logits": (POINTER(Classifier), c_void_p),
     "accumulate": (POINTER(Classifier), c_float, POINTER(Sum)),
     "largest": (POINTER(Classifier), c_float, POINTER(Sum), c_void_p, c_int64, c_int64),

@@ -97,7 +97,7 @@ class PackedBlock:
 
 @dataclass(frozen=True)
 class PackedNetwork:
-    """A FastSurferCNN, or a FastSurferVINN at 1 mm.
+    """A FastSurferCNN or a FastSurferVINN.
 
     Parameters
     ----------
@@ -143,12 +143,13 @@ class PackedNetwork:
         """Multiply-adds of one output position of each."""
         return *(convolution.macs_per_window for convolution in self.convolutions), self.classifier_weights.size
 
-    @property
-    def depths(self) -> tuple[int, ...]:
-        """How often the input of each has been halved."""
-        inner = (*range(len(self.encoders)), len(self.encoders), *reversed(range(len(self.decoders))))
-        by_block = (0, *inner, 0) if self.outer else inner
-        return *np.repeat(by_block, len(self.bottleneck.convolutions)).tolist(), 0
+    def sizes(self, outer: tuple[int, int], inner: tuple[int, int]) -> list[tuple[int, int]]:
+        """Height and width of what each sees, where slices have the size ``outer`` and the U-Net's input ``inner``."""
+        depths = (*range(len(self.encoders)), len(self.encoders), *reversed(range(len(self.decoders))))
+        blocks = [(inner[0] >> depth, inner[1] >> depth) for depth in depths]
+        if self.outer:
+            blocks = [outer, *blocks, outer]
+        return [size for size in blocks for _ in self.bottleneck.convolutions] + [outer]
 
     @property
     def channels(self) -> int:

@@ -15,7 +15,11 @@ from nansurfer.engine.counts import TILE
 from nansurfer.engine.maps import FeatureMap, line_of, pitch_of
 from nansurfer.engine.masks import ByteMask, RunTable, invalid_needed
 from nansurfer.engine.packed import PackedBlock, PackedNetwork, Transform
+from nansurfer.engine.resampling import Resampling
 from nansurfer.nn import NaNPolicy
+
+_WIDEST_VECTOR = 64
+"""Pixels, at least as many as a vector's; kernels read so many places behind the last one of an axis."""
 
 _STRIP_ROWS = 4
 """Rows by which the first convolution of a block runs ahead; the fewer, the more is still in the cache."""
@@ -47,6 +51,10 @@ class Shared:
         Input of each convolution and pooling for an empty slice, by their names.
     size
         Height and width of the slices.
+    scale
+        1 mm divided by the voxel size.
+    zooms
+        How features are resampled on the way into the U-Net and on the way out; None if they are not.
     """
 
     kernels: ctypes.CDLL
@@ -54,6 +62,18 @@ class Shared:
     policy: NaNPolicy
     blanks: dict[str, FeatureMap]
     size: tuple[int, int]
+    scale: float = 1.0
+    zooms: tuple[Resampling, Resampling] | None = None
+
+    @property
+    def inner_size(self) -> tuple[int, int]:
+        """Height and width of the U-Net's input."""
+        return self.zooms[0].size if self.zooms else self.size
+
+    @property
+    def tiles(self) -> tuple[int, int]:
+        """Rows and columns of tiles for which skips are told apart."""
+        return self.size[0] // TILE, self.size[1] // TILE
 
     def blank(self, name: str, like: FeatureMap) -> FeatureMap:
         """Where a layer's blank is, or will be when it has been recorded."""
@@ -91,20 +111,20 @@ class Source:
 class Counter:
     """Counts the kinds of windows of each convolution, in the order of computation."""
 
-    def __init__(self, kernels: ctypes.CDLL, layers: Sequence[str], size: tuple[int, int]) -> None:
+    def __init__(self, kernels: ctypes.CDLL, layers: Sequence[str], tiles: tuple[int, int]) -> None:
         self._kernels = kernels
         self._numbers = {layer: number for number, layer in enumerate(layers)}
-        self.skipped = np.zeros((len(layers), size[0] // TILE, size[1] // TILE), np.int32)  # by tile
-        self.mixed = np.zeros(len(layers), np.int64)
+        self.tiles = np.zeros((len(layers), *tiles), np.int32)  # skipped in each
+        self.skipped, self.mixed = (np.zeros(len(layers), np.int64) for _ in range(2))
         self.seconds = 0.0
 
     def count(self, name: str, kinds: ByteMask) -> None:
         """Count the windows of one convolution, which are of these kinds."""
         began = time.perf_counter()
-        layer, mixed = self._numbers[name], ctypes.c_int64()
-        skipped = self.skipped[layer]
-        self._kernels.count_kinds(kinds.ctypes.data, *kinds.shape, *skipped.shape, skipped.ctypes.data, mixed)
-        self.mixed[layer] = mixed.value
+        layer, skipped, mixed = self._numbers[name], ctypes.c_int64(), ctypes.c_int64()
+        tiles = self.tiles[layer]
+        self._kernels.count_kinds(kinds.ctypes.data, *kinds.shape, *tiles.shape, tiles.ctypes.data, skipped, mixed)
+        self.skipped[layer], self.mixed[layer] = skipped.value, mixed.value
         self.seconds += time.perf_counter() - began
 
 
@@ -349,6 +369,41 @@ class Unpool(Step):
 
     def compute(self) -> None:
         self._kernels.unpool(self._native)
+
+
+class Zoom(Step):
+    """Bilinear resampling; NaN where any of the pixels that it reads is, as in PyTorch."""
+
+    def __init__(
+        self, shared: Shared, resampling: Resampling, mask: ByteMask, features: FeatureMap, target: Target
+    ) -> None:
+        self._kernels, self._input_mask = shared.kernels, mask
+        self.mask: ByteMask = np.zeros(resampling.size, np.uint8)
+        self._runs = RunTable(*resampling.size)
+        places = [
+            [np.pad(array, (0, _WIDEST_VECTOR), "edge") for array in (axis.first, axis.second, axis.share)]
+            for axis in (resampling.rows, resampling.columns)
+        ]
+        self._kept = features, target, places  # their memory
+        rows, columns = (native.Axis(*(array.ctypes.data for array in arrays)) for arrays in places)
+        self._native = native.Zoom(
+            input=features.native(),
+            output=target.native(),
+            compute=self._runs.native,
+            rows=rows,
+            columns=columns,
+            channels=features.channels,
+            height=resampling.size[0],
+        )
+
+    def find_masks(self) -> None:
+        given, found, axes = self._input_mask, self.mask, (self._native.rows, self._native.columns)
+        self._kernels.mask_zoom(
+            given.ctypes.data, given.shape[1], *axes, *found.shape, found.ctypes.data, self._runs.native
+        )
+
+    def compute(self) -> None:
+        self._kernels.zoom(self._native)
 
 
 class Classification(Step):

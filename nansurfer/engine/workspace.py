@@ -15,8 +15,21 @@ import numpy.typing as npt
 
 from nansurfer.engine.maps import FeatureMap
 from nansurfer.engine.masks import RunTable
-from nansurfer.engine.packed import PackedBlock, PackedNetwork
-from nansurfer.engine.steps import Chain, Classification, Counter, Entry, Pool, Shared, Source, Step, Target, Unpool
+from nansurfer.engine.packed import PackedBlock
+from nansurfer.engine.resampling import Resampling
+from nansurfer.engine.steps import (
+    Chain,
+    Classification,
+    Counter,
+    Entry,
+    Pool,
+    Shared,
+    Source,
+    Step,
+    Target,
+    Unpool,
+    Zoom,
+)
 
 _LARGEST_INPUT = 255  # of a thick slice's values, which the networks see as 0..1
 
@@ -32,10 +45,6 @@ class _Level:
     pong: FeatureMap
     competitor: FeatureMap
     features: FeatureMap
-
-    @classmethod
-    def of(cls, network: PackedNetwork, channels: int, size: tuple[int, int]) -> _Level:
-        return cls(*(FeatureMap(channels, *size, network.radius, network.dtype) for _ in range(4)))
 
     def entries(self, block: PackedBlock) -> list[Target]:
         """Where the input of a block that competes is written to."""
@@ -64,12 +73,15 @@ class Workspace:
 
     def __init__(self, shared: Shared, *, counting: bool) -> None:
         self._shared, self._network = shared, shared.network
-        self.counter = Counter(shared.kernels, self._network.layers, shared.size) if counting else None
-        self._levels = [self._level(self._network.channels, depth) for depth in range(len(self._network.encoders) + 1)]
+        self.counter = Counter(shared.kernels, self._network.layers, shared.tiles) if counting else None
+        channels, (height, width) = self._network.channels, shared.inner_size
+        depths = range(len(self._network.encoders) + 1)
+        self._levels = [self._level(channels, (height >> depth, width >> depth)) for depth in depths]
+        self._last_level = self._level(channels, shared.size) if shared.zooms else self._levels[0]
         self._steps: list[Step] = []
         self._entry = self._enter()
         classification = self._classify(self._wire())
-        self.features, self.valid = self._levels[0].features, classification.valid
+        self.features, self.valid = self._last_level.features, classification.valid
         self.nowhere = RunTable(*shared.size)
 
     def compute(self, thick_slice: npt.NDArray[np.uint8], head: npt.NDArray[np.bool_]) -> None:
@@ -93,36 +105,65 @@ class Workspace:
             else:
                 step.compute()
 
-    def _level(self, channels: int, depth: int) -> _Level:
-        height, width = self._shared.size
-        return _Level.of(self._network, channels, (height >> depth, width >> depth))
+    @property
+    def _radius(self) -> int:
+        """Zeros around each map; a resampling reads one where its result is padding."""
+        return max(1, self._network.radius)
 
-    def _full_map(self, channels: int) -> FeatureMap:
-        return FeatureMap(channels, *self._shared.size, self._network.radius, self._network.dtype)
+    def _level(self, channels: int, size: tuple[int, int]) -> _Level:
+        return _Level(*(self._map(channels, size) for _ in range(4)))
+
+    def _map(self, channels: int, size: tuple[int, int]) -> FeatureMap:
+        return FeatureMap(channels, *size, self._radius, self._network.dtype)
 
     def _enter(self) -> Entry:
         first = self._network.blocks[0]
-        target = Target(self._full_map(first.channels_in), first.entered.of_scaled(1 / _LARGEST_INPUT))
+        target = Target(self._map(first.channels_in, self._shared.size), first.entered.of_scaled(1 / _LARGEST_INPUT))
         entry = Entry(self._shared, target)
         self._steps.append(entry)
         return entry
 
     def _wire(self) -> Source:
         """Add all blocks; returns the mask of the last one's output."""
-        network, level, entered = self._network, self._levels[0], self._entry.target.map
+        network, level, entered = self._network, self._last_level, self._entry.target.map
         head = Source(self._entry.mask, entered.channels)
         finished = [Target(level.features)]
         if network.outer is None:
             return self._add_unet(entered, head, finished)
         before, after = network.outer
-        joined, inner = self._full_map(after.channels_in), network.channels  # the U-Net's features, then the others
-        outer_level = self._level(before.channels_out, 0)
-        inner_entry = Target(outer_level.features, network.encoders[0].entered)
-        beside = Target(joined, after.entered.channels(inner, joined.channels), inner)
-        outer_features = self._add_block(before, [head], outer_level, entered, [inner_entry, beside])
+        inner = network.channels  # the U-Net's features come first, then the first block's
+        joined = self._map(after.channels_in, self._shared.size)
         into = Target(joined, after.entered.channels(0, inner))
-        inner_features = self._add_unet(inner_entry.map, outer_features, [into])
-        return self._add_block(after, [inner_features, outer_features], level, joined, finished)
+        beside = Target(joined, after.entered.channels(inner, joined.channels), inner)
+        add_inner = self._add_resampled if self._shared.zooms else self._add_direct
+        return self._add_block(after, add_inner(before, entered, head, into, beside), level, joined, finished)
+
+    def _add_direct(
+        self, before: PackedBlock, entered: FeatureMap, head: Source, into: Target, beside: Target
+    ) -> list[Source]:
+        """Add the first block, which writes to ``beside`` as well, and the U-Net, which writes to ``into``."""
+        level = self._level(before.channels_out, self._shared.size)
+        inner_entry = Target(level.features, self._network.encoders[0].entered)
+        outer = self._add_block(before, [head], level, entered, [inner_entry, beside])
+        return [self._add_unet(inner_entry.map, outer, [into]), outer]
+
+    def _add_resampled(
+        self, before: PackedBlock, entered: FeatureMap, head: Source, into: Target, beside: Target
+    ) -> list[Source]:
+        """The same with a resampling on each side of the U-Net."""
+        assert self._shared.zooms is not None
+        there, back = self._shared.zooms
+        level, inner_features = self._level(before.channels_out, self._shared.size), self._levels[0].features
+        inner_entry = Target(self._map(before.channels_out, there.size), self._network.encoders[0].entered)
+        outer = self._add_block(before, [head], level, entered, [Target(level.features), beside])
+        inner = self._add_zoom(there, outer, level.features, inner_entry)
+        inner = self._add_unet(inner_entry.map, inner, [Target(inner_features)])
+        return [self._add_zoom(back, inner, inner_features, into), outer]
+
+    def _add_zoom(self, resampling: Resampling, source: Source, features: FeatureMap, target: Target) -> Source:
+        zoom = Zoom(self._shared, resampling, source.mask, features, target)
+        self._steps.append(zoom)
+        return Source(zoom.mask, source.channels)
 
     def _add_unet(self, entered: FeatureMap, source: Source, targets: Sequence[Target]) -> Source:
         """Add encoders, bottleneck and decoders."""

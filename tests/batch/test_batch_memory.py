@@ -16,8 +16,8 @@ OPTIONS = make_options()
 
 
 def test_at_1_mm_it_is_two_gigabytes() -> None:
-    assert memory_per_worker_mb(256, OPTIONS) == 1969
-    assert memory_per_worker_mb(256, OPTIONS, threads=2) == 2029
+    assert memory_per_worker_mb(256, OPTIONS) == 1994
+    assert memory_per_worker_mb(256, OPTIONS, threads=2) == 2079
 
 
 def test_smaller_voxels_and_all_logits_at_once_need_more() -> None:

@@ -67,7 +67,7 @@ def test_a_dry_run_writes_nothing(nansurfer, images: Path, tmp_path: Path) -> No
     assert done.out.splitlines() == [
         f"to do     bad  {images / 'bad.mgz'}",
         f"to do     good  {images / 'good.mgz'}",
-        "2 subjects to do, 0 finished; one at a time, each with one thread and at most 1969 MB.",
+        "2 subjects to do, 0 finished; one at a time, each with one thread and at most 1994 MB.",
     ]
     assert not (tmp_path / "out").exists()
 

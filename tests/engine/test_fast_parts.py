@@ -17,6 +17,8 @@ from nansurfer.engine.kernels import build
 from nansurfer.engine.maps import FeatureMap, aligned_zeros, pitch_of
 from nansurfer.engine.masks import invalid_needed
 from nansurfer.engine.packed import pack_network
+from nansurfer.engine.resampling import find_resamplings
+from nansurfer.engine.steps import Shared
 from nansurfer.engine.tally import Tally
 from nansurfer.models import build_model, load_config
 from nansurfer.nn import NaNPolicy
@@ -83,12 +85,17 @@ def network():
 class TestPackedNetwork:
     def test_layers_in_the_order_of_computation(self, network) -> None:
         packed = pack_network(network, block=8)
-        assert len(packed.layers) == 11 * 4 + 1 == len(packed.depths) == len(packed.macs_per_window)
+        assert len(packed.layers) == 11 * 4 + 1 == len(packed.macs_per_window)
         assert packed.layers[:5] == ("inp_block.conv0", *(f"inp_block.conv{i}" for i in (1, 2, 3)), "encode1.conv0")
         assert packed.layers[-5:] == (*(f"outp_block.conv{i}" for i in range(4)), "classifier.conv")
-        assert packed.depths[::4] == (0, 0, 1, 2, 3, 4, 3, 2, 1, 0, 0, 0)
         assert packed.macs_per_window[0] == 7 * 3 * 9
         assert packed.macs_per_window[-1] == 5 * 79
+
+    def test_sizes_in_the_order_of_computation(self, network) -> None:
+        sizes = pack_network(network, block=8).sizes((320, 330), (256, 256))
+        outer, inner = (320, 330), [(256 >> depth, 256 >> depth) for depth in (0, 1, 2, 3, 4, 3, 2, 1, 0)]
+        assert len(sizes) == 11 * 4 + 1
+        assert sizes[::4] == [*sizes[3::4], outer] == [outer, *inner, outer, outer]
 
     def test_weights_in_blocks_of_output_channels(self, network) -> None:
         convolution = pack_network(network, block=4).convolutions[5]  # 5 to 5 channels, encode1's second
@@ -106,15 +113,41 @@ class TestPackedNetwork:
         np.testing.assert_array_equal(twice, np.repeat(single.astype(np.float16), 2, axis=-1))
 
 
+def counter(network, tiles: tuple[int, int], skipped: int) -> SimpleNamespace:
+    """What was counted of a slice: in every layer so many windows were skipped, all of them in the first tile."""
+    layers = len(network.layers)
+    of_tiles = np.zeros((layers, *tiles), np.int32)
+    of_tiles[:, 0, 0] = skipped
+    return SimpleNamespace(
+        tiles=of_tiles, skipped=np.full(layers, skipped), mixed=np.zeros(layers, np.int64), seconds=1.5
+    )
+
+
 def test_threads_count_at_the_same_time(network) -> None:
     packed = pack_network(network, block=8)
-    tally = Tally(packed, (32, 32), n=3)
-    nothing = np.zeros(len(packed.layers), np.int64)
+    tally = Tally(Shared(None, packed, BLANK, {}, size=(32, 32)), n=3)
     for index in (0, 2):
-        tally.add(index, SimpleNamespace(skipped=np.zeros((len(nothing), 2, 2)), mixed=nothing, seconds=1.5))
+        tally.add(index, counter(packed, (2, 2), skipped=1))
     counts = tally.counts(threads=2)
     assert counts.counting_s == 1.5
     assert counts.computed.tolist() == [True, False, True]
+    assert (counts.skipped[:, 0] == 1).all()
+    np.testing.assert_array_equal(counts.skipped[:, 1], counts.windows)
+    np.testing.assert_allclose(counts.tiles[1], 1)
+
+
+def test_shares_of_tiles_that_overlap(network) -> None:
+    """Of 3x3 tiles over 64x64 pixels the first has 22x22, over the inner network's 32x32 it has 11x11 to 1x1."""
+    packed = pack_network(network, block=8)
+    zooms = find_resamplings((64, 64), (32, 32), scale=2.0)
+    shared = Shared(None, packed, BLANK, {}, size=(64, 64), zooms=zooms)
+    tally = Tally(SimpleNamespace(network=packed, size=(64, 64), inner_size=shared.inner_size, tiles=(3, 3)), n=1)
+    tally.add(0, counter(packed, (3, 3), skipped=1))
+    counts = tally.counts(threads=1)
+    work = counts.macs_per_window * counts.windows
+    sides = np.repeat([22, 11, 6, 3, 2, 1, 2, 3, 6, 11, 22], 4)
+    expected = (work / np.append(sides, 22) ** 2).sum() / work.sum()
+    np.testing.assert_allclose(counts.tiles[0].ravel(), [expected, *[0.0] * 8], rtol=1e-6)
 
 
 class TestLibraries:
@@ -175,7 +208,7 @@ class TestLibraries:
             pytest.skip("no C++ compiler")
         source = tmp_path / "sizes.cpp"
         source.write_text(
-            '#include "convolve.h"\n#include <cstdio>\nusing namespace nansurfer;\n'
+            '#include "convolve.h"\n#include "zoom.h"\n#include <cstdio>\nusing namespace nansurfer;\n'
             'int main() { std::printf("%zu %zu %zu", sizeof(Convolution), sizeof(Output), sizeof(Halo)); }\n'
         )
         program = tmp_path / "sizes"

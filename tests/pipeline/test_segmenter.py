@@ -305,7 +305,8 @@ class TestSegmenter:
         monkeypatch.setattr("nansurfer.engine.native.load_kernels", lambda *, half: object())
         segmenter = Segmenter(make_options(weights=str(tiny_weights), device="cpu", **choices))
         assert segmenter._engine_for(SCENE) == expected
-        assert segmenter._engine_for(replace(SCENE, scale=1.25)) == "reference"
+        finer = replace(SCENE, volume=np.zeros((320, 320, 320), np.uint8), scale=1.25)
+        assert segmenter._engine_for(finer) == expected
 
     def test_without_compiled_kernels_it_is_the_reference(self, tiny_weights: Path, monkeypatch) -> None:
         monkeypatch.setattr("nansurfer.engine.native.load_kernels", lambda *, half: None)

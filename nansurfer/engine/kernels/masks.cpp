@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "kernels.h"
+#include "zoom.h"
 
 namespace nansurfer {
 namespace {
@@ -199,17 +200,22 @@ NANSURFER_EXPORT void mask_convolution(const ConvolutionMask* mask) {
     OF_RADIUS[mask->kernel / 2](*mask);
 }
 
-// Skipped windows in each of rows x columns equal tiles, and mixed windows of the whole.
+// Skipped windows in each of rows x columns tiles, and skipped and mixed windows of the whole. Tiles that do not divide
+// the image evenly overlap, as the windows of PyTorch's adaptive pooling do.
 NANSURFER_EXPORT void count_kinds(const uint8_t* kinds, int32_t height, int32_t width, int32_t rows,
-                                  int32_t columns, int32_t* skipped, int64_t* mixed) {
-    const int tile_height = height / rows, tile_width = width / columns;
-    std::fill(skipped, skipped + int64_t(rows) * columns, 0);
-    *mixed = 0;
-    for (int y = 0; y < height; ++y) {
-        const uint8_t* row = kinds + int64_t(y) * width;
-        *mixed += std::count(row, row + width, MIXED);
-        for (int column = 0; column < columns; ++column, row += tile_width)
-            skipped[y / tile_height * columns + column] += int32_t(std::count(row, row + tile_width, SKIPPED));
+                                  int32_t columns, int32_t* tiles, int64_t* skipped, int64_t* mixed) {
+    const uint8_t* const end = kinds + int64_t(height) * width;
+    *skipped = std::count(kinds, end, SKIPPED);
+    *mixed = std::count(kinds, end, MIXED);
+    std::fill(tiles, tiles + int64_t(rows) * columns, 0);
+    for (int row = 0; row < rows; ++row, tiles += columns) {
+        for (int y = row * height / rows; y * rows < (row + 1) * height; ++y) {
+            const uint8_t* of_row = kinds + int64_t(y) * width;
+            for (int column = 0; column < columns; ++column) {
+                const int left = column * width / columns, right = ((column + 1) * width + columns - 1) / columns;
+                tiles[column] += int32_t(std::count(of_row + left, of_row + right, SKIPPED));
+            }
+        }
     }
 }
 
@@ -249,6 +255,26 @@ NANSURFER_EXPORT void mask_unpool(const uint8_t* pooled, const uint8_t* skip, in
     for (int y = 0; y < height; ++y) {
         const uint8_t* from = pooled + int64_t(y / 2) * (width / 2);
         for (int x = 0; x < width; ++x) output[int64_t(y) * width + x] = from[x / 2] & skip[int64_t(y) * width + x];
+    }
+    find_runs(output, height, width, GAP, *compute);
+}
+
+// The mask (height, width) of bilinear resampling, and its runs: 1 where all four pixels that are read are valid,
+// whatever their weights, and where the output is padding.
+NANSURFER_EXPORT void mask_zoom(const uint8_t* input, int32_t input_width, const Axis* rows, const Axis* columns,
+                                int32_t height, int32_t width, uint8_t* output, const Runs* compute) {
+    std::vector<uint8_t> pair(input_width + 1, 1);  // of rows, from column -1 on
+    for (int y = 0; y < height; ++y) {
+        if (rows->first[y] < 0) {
+            std::fill(pair.begin(), pair.end(), 1);
+        } else {
+            const uint8_t* __restrict above = input + int64_t(rows->first[y]) * input_width;
+            const uint8_t* __restrict below = input + int64_t(rows->second[y]) * input_width;
+            uint8_t* __restrict both = pair.data() + 1;
+            for (int x = 0; x < input_width; ++x) both[x] = above[x] & below[x];
+        }
+        uint8_t* __restrict to = output + int64_t(y) * width;
+        for (int x = 0; x < width; ++x) to[x] = pair[columns->first[x] + 1] & pair[columns->second[x] + 1];
     }
     find_runs(output, height, width, GAP, *compute);
 }
