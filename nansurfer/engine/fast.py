@@ -236,12 +236,10 @@ class FastEngine:
         network = self._network
         zooms = find_resamplings(size, network.base_size, scale) if isinstance(network, FastSurferVINN) else None
         shared = Shared(self._kernels, self._packed, self._policy, {}, size, scale, zooms)
+        Workspace(shared, counting=False, recording=True).record_blanks()
         self._workspaces = SimpleQueue()
-        for number in range(self._threads):
-            workspace = Workspace(shared, counting=self._counting)
-            if number == 0:
-                workspace.record_blanks()
-            self._workspaces.put(workspace)
+        for _ in range(self._threads):
+            self._workspaces.put(Workspace(shared, counting=self._counting))
         self._shared = shared
         return shared
 

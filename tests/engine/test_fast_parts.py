@@ -100,17 +100,18 @@ class TestPackedNetwork:
     def test_weights_in_blocks_of_output_channels(self, network) -> None:
         convolution = pack_network(network, block=4).convolutions[5]  # 5 to 5 channels, encode1's second
         weights = convolution.weights
-        assert weights.shape == (2, 5, 3, 3, 4)
+        assert weights.shape == (2, 6, 5, 3, 4)  # of strips: transformed rows before the input channels
         folded = network.encode1.conv1.weight.detach().numpy() / np.sqrt(1 + 1e-5)  # untrained batch norms
-        np.testing.assert_allclose(weights[0, 1, 2, 0], folded[:4, 1, 2, 0], rtol=1e-6)
-        np.testing.assert_allclose(weights[1, ..., 0], folded[4], rtol=1e-6)
+        np.testing.assert_allclose(weights[0, 0, 1, 2], folded[:4, 1, 0, 2] / 4, rtol=1e-6)
+        np.testing.assert_allclose(weights[0, 1, 1, 2], -folded[:4, 1, :, 2].sum(axis=1) / 6, rtol=1e-5)
+        np.testing.assert_allclose(weights[1, 5, ..., 0], folded[4, :, 2], rtol=1e-6)
         assert not weights[1, ..., 1:].any()
 
-    def test_float16_weights_lie_there_twice(self, network) -> None:
-        single = pack_network(network, block=4).convolutions[5].weights
+    def test_float16_weights_lie_there_twice_and_are_not_transformed(self, network) -> None:
         twice = pack_network(network, block=4, dtype="float16").convolutions[5].weights
-        assert twice.dtype == np.float16
-        np.testing.assert_array_equal(twice, np.repeat(single.astype(np.float16), 2, axis=-1))
+        assert (twice.dtype, twice.shape) == (np.float16, (2, 5, 3, 3, 8))
+        folded = network.encode1.conv1.weight.detach().numpy() / np.sqrt(1 + 1e-5)
+        np.testing.assert_allclose(twice[0, 1, 2, 0], np.repeat(folded[:4, 1, 2, 0], 2), rtol=1e-3)
 
 
 def counter(network, tiles: tuple[int, int], skipped: int) -> SimpleNamespace:
