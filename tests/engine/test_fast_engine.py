@@ -129,6 +129,20 @@ def exact_cnn():
     return exact_network("cnn", filters=9)
 
 
+@pytest.fixture
+def maps(monkeypatch) -> list[FeatureMap]:
+    """All feature maps that workspaces make."""
+    made: list[FeatureMap] = []
+
+    class Remembered(FeatureMap):
+        def __init__(self, *arguments, **choices) -> None:
+            super().__init__(*arguments, **choices)
+            made.append(self)
+
+    monkeypatch.setattr(workspace, "FeatureMap", Remembered)
+    return made
+
+
 def random_slices(n: int, size: tuple[int, int] = (SIZE, SIZE)) -> np.ndarray:
     return np.random.default_rng(n).integers(0, 256, (n, 7, *size), np.uint8)
 
@@ -243,11 +257,13 @@ def test_sizes_in_turn(vinn) -> None:
     assert [len(c.computed) for c in engine._counts] == [1, 1, 1, 1]
 
 
-def test_kernels_of_one_pixel(instruction_set) -> None:
+def test_kernels_of_one_pixel(instruction_set, maps) -> None:
     """They need no zeros around their input, but resamplings do."""
     network = exact_network("vinn", filters=3, interpolation_filters=2, kernel_size=1)
     size = (96, 160)
     assert_the_reference(network, CPU, POLICY, exact_slices(2, size), random_heads(2, size), 2.0)
+    assert maps
+    assert all(feature_map.ring or len(feature_map.rows) == 1 + feature_map.height + 1 for feature_map in maps)
 
 
 @pytest.mark.parametrize("heads", [None, np.ones((2, SIZE, SIZE), bool)], ids=["no mask", "all head"])
@@ -274,15 +290,7 @@ def test_slices_without_head_are_skipped_outright(vinn, scale) -> None:
 
 
 @pytest.mark.parametrize(("size", "scale"), [((SIZE, SIZE), 1.0), ((80, 80), 1.25), ((60, 80), 1.25)])
-def test_garbage_in_memory_is_never_read(compute, vinn, monkeypatch, size, scale) -> None:
-    maps: list[FeatureMap] = []
-
-    class Remembered(FeatureMap):
-        def __init__(self, *arguments, **choices) -> None:
-            super().__init__(*arguments, **choices)
-            maps.append(self)
-
-    monkeypatch.setattr(workspace, "FeatureMap", Remembered)
+def test_garbage_in_memory_is_never_read(compute, vinn, maps, size, scale) -> None:
     engine = FastEngine(vinn, replace(compute, threads=1), replace(POLICY, threshold=0.6))
     slices, heads = random_slices(5, size), random_heads(5, size)
     before = engine.logits(slices, scale, heads)

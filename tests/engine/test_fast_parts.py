@@ -17,7 +17,6 @@ from nansurfer.engine.kernels import build
 from nansurfer.engine.maps import FeatureMap, aligned_zeros, pitch_of
 from nansurfer.engine.masks import invalid_needed
 from nansurfer.engine.packed import pack_network
-from nansurfer.engine.resampling import find_resamplings
 from nansurfer.engine.steps import Shared
 from nansurfer.engine.tally import Tally
 from nansurfer.models import build_model, load_config
@@ -140,9 +139,8 @@ def test_threads_count_at_the_same_time(network) -> None:
 def test_shares_of_tiles_that_overlap(network) -> None:
     """Of 3x3 tiles over 64x64 pixels the first has 22x22, over the inner network's 32x32 it has 11x11 to 1x1."""
     packed = pack_network(network, block=8)
-    zooms = find_resamplings((64, 64), (32, 32), scale=2.0)
-    shared = Shared(None, packed, BLANK, {}, size=(64, 64), zooms=zooms)
-    tally = Tally(SimpleNamespace(network=packed, size=(64, 64), inner_size=shared.inner_size, tiles=(3, 3)), n=1)
+    shared = SimpleNamespace(network=packed, size=(64, 64), inner_size=(32, 32), tiles=(3, 3))
+    tally = Tally(shared, n=1)
     tally.add(0, counter(packed, (3, 3), skipped=1))
     counts = tally.counts(threads=1)
     work = counts.macs_per_window * counts.windows
