@@ -37,6 +37,7 @@ STATS = Path("stats/aseg+DKT.stats")
 VOLUMES = Path("stats/volumes.csv")
 PICTURE = Path("qc/segmentation.png")
 REPORT = Path("report")
+_UNFINISHED = "-unfinished"  # ends the name of the hidden folder
 
 
 def is_finished(folder: Path) -> bool:
@@ -96,6 +97,11 @@ def discard_unfinished(folder: Path) -> None:
         shutil.rmtree(_staging_of(folder), ignore_errors=True)
 
 
+def subjects_at_hand(output_dir: Path) -> set[str]:
+    """Names of the subjects below a folder whose results are being written, or were when a run was killed."""
+    return {path.name[1 : -len(_UNFINISHED)] for path in output_dir.glob(f".*{_UNFINISHED}")}
+
+
 def _new_staging(folder: Path) -> Path:
     staging = _staging_of(folder)
     _check_may_be_filled(folder)
@@ -108,7 +114,7 @@ def _new_staging(folder: Path) -> Path:
 
 
 def _staging_of(folder: Path) -> Path:
-    return folder.with_name(f".{folder.name}-unfinished")
+    return folder.with_name(f".{folder.name}{_UNFINISHED}")
 
 
 @contextmanager
