@@ -25,23 +25,24 @@ _ROOM = 0.06  # above and below, as a share of the Dice axis
 _LEAST_RANGE = 0.99  # the Dice axis begins there or below
 _RESOLUTION = 1e-6  # about one of a brain's voxels; keeps a Dice of 1 on a logarithmic axis
 _POINTS_PER_INCH = 72
-_NEAR_POINTS = 12  # distance below which threshold labels would overlap
+_NEAR_POINTS = 12  # distance below which runs share one label for their thresholds
+_MARKER_POINTS = 6  # width of a marker
+_LABEL_PLACES = (((5, 4), "left"), ((-5, -11), "right"), ((-5, 4), "right"), ((5, -11), "left"))
+"""Where a label may stand, in points from its run, and which of its ends is there; the first that is free is taken."""
 
 
 class _Look(NamedTuple):
-    """How a mode is drawn; thresholds are written at ``offset`` (points) from their runs."""
+    """How a mode is drawn."""
 
     color: str
     marker: str
-    offset: tuple[int, int]
-    align: str
 
 
 # Okabe and Ito's colours, told apart with any colour vision; and a shape each, for print without colour.
 _LOOKS = {
-    "background": _Look("#0072B2", "o", (5, 4), "left"),
-    "aggressive": _Look("#D55E00", "s", (5, 4), "left"),
-    "conservative": _Look("#009E73", "^", (-5, -11), "right"),
+    "background": _Look("#0072B2", "o"),
+    "aggressive": _Look("#D55E00", "s"),
+    "conservative": _Look("#009E73", "^"),
 }
 _SETTINGS = (("-", "full"), ("--", "none"), (":", "left"), ("-.", "right"))
 """Line and filling of each setting of a mode."""
@@ -92,8 +93,7 @@ def _figure(rows: Sequence[SweepRow], title: str) -> Figure:
     figure.suptitle(title, fontsize="medium", color=GREY, parse_math=False)
     figure.legend(loc="outside lower center", ncols=2, frameon=False, title="Numbers in the upper panel: thresholds")
     figure.draw_without_rendering()  # settles the places from which the distances of the labels follow
-    for one in series:
-        _label_thresholds(upper, one)
+    _label_thresholds(upper, series)
     return figure
 
 
@@ -146,20 +146,32 @@ def _draw(axes: Axes, one: _Series, values: Sequence[float], **options: Any) -> 
     axes.plot(skipped, values, linestyle=one.line, fillstyle=one.filling, **options)
 
 
-def _label_thresholds(axes: Axes, one: _Series) -> None:
-    """Write thresholds beside their points: one label for neighbours that are too near for one each."""
-    points = [(100 * row.mac_skip_ratio, _nines(row.dice_whole)) for row in one.rows]
-    for first, last in _near(axes.transData.transform(points) * _POINTS_PER_INCH / axes.figure.dpi):
-        ends = [f"{one.rows[i].threshold:g}" for i in (first, last)]
-        axes.annotate(
-            "–".join(dict.fromkeys(ends)),
-            points[last],
-            xytext=one.look.offset,
-            textcoords="offset points",
-            ha=one.look.align,
-            color=one.look.color,
-            fontsize="small",
-        )
+def _label_thresholds(axes: Axes, series: Sequence[_Series]) -> None:
+    """Write thresholds beside their points, where they hide neither a point nor each other as long as there is room."""
+    from matplotlib.transforms import Bbox
+
+    pixels_per_point = axes.figure.dpi / _POINTS_PER_INCH
+    places = [axes.transData.transform(_points(one)) for one in series]
+    half = _MARKER_POINTS / 2 * pixels_per_point
+    taken = [Bbox([place - half, place + half]) for place in np.concatenate(places)]
+    for one, own in zip(series, places, strict=True):
+        for first, last in _near(own / pixels_per_point):
+            ends = (f"{one.rows[i].threshold:g}" for i in (first, last))
+            text, point = "–".join(dict.fromkeys(ends)), _points(one)[last]
+            label = axes.annotate(
+                text, point, (0, 0), textcoords="offset points", color=one.look.color, fontsize="small"
+            )
+            for offset, align in (*_LABEL_PLACES, _LABEL_PLACES[0]):
+                label.set(position=offset, horizontalalignment=align)
+                box = label.get_window_extent()
+                if not box.count_overlaps(taken):
+                    break
+            taken.append(box)
+
+
+def _points(one: _Series) -> list[tuple[float, float]]:
+    """Where runs lie in the upper panel."""
+    return [(100 * row.mac_skip_ratio, _nines(row.dice_whole)) for row in one.rows]
 
 
 def _near(places: npt.NDArray[np.float64]) -> Iterator[tuple[int, int]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +14,7 @@ from nansurfer.errors import ConfigError, OutputError
 from nansurfer.report import plot
 from nansurfer.report.plot import check_plotting
 from nansurfer.report.sweep import SweepRow
-from nansurfer.report.sweep_plot import save_sweep_plot
+from nansurfer.report.sweep_plot import _figure, save_sweep_plot
 
 DENSE = SweepRow(
     nan="off",
@@ -76,6 +77,16 @@ def test_near_thresholds_share_a_label(tmp_path: Path) -> None:
     written = texts(tmp_path, *near, run("background", 0.55, 0.5, 0.9999))
     assert {"0.25–0.45", "0.55"} < set(written)
     assert "0.35" not in written
+
+
+def test_labels_of_runs_that_nearly_coincide_stand_apart() -> None:
+    at = {"skipped": 0.6, "dice": 0.9999}
+    rows = [run("background", threshold, margin=margin, **at) for threshold, margin in ((0.5, 3), (0.75, 2), (1, 2))]
+    figure = _figure([DENSE, *rows, run("aggressive", 0.4, 0.602, 0.9999)], "")
+    labels = [text for text in figure.axes[0].texts if text.get_text() in {"0.5", "0.75–1", "0.4"}]
+    assert len(labels) == 3
+    for one, other in itertools.combinations(labels, 2):
+        assert not one.get_window_extent().overlaps(other.get_window_extent())
 
 
 @pytest.mark.parametrize(
