@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import wraps
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -143,9 +143,18 @@ def segment_choices(
     }
 
 
-def with_segment_choices(command: Callable[..., None]) -> Callable[..., None]:
-    """A command for typer with the options of `segment_choices` in place of its keyword parameter ``choices``."""
-    shared = inspect.signature(segment_choices, eval_str=True).parameters
+def with_segment_choices(command: Callable[..., None], only: Collection[str] | None = None) -> Callable[..., None]:
+    """A command for typer with the options of `segment_choices` in place of its keyword parameter ``choices``.
+
+    Parameters
+    ----------
+    command
+        Given what the options are to `nansurfer.pipeline.make_options`.
+    only
+        Names of those that it has; None for all.
+    """
+    parameters_of_all = inspect.signature(segment_choices, eval_str=True).parameters
+    shared = {name: p for name, p in parameters_of_all.items() if only is None or name in only}
     signature = inspect.signature(command, eval_str=True)
     own = list(signature.parameters.values())
     place = [parameter.name for parameter in own].index("choices")
@@ -153,6 +162,8 @@ def with_segment_choices(command: Callable[..., None]) -> Callable[..., None]:
     @wraps(command)
     def run(**arguments: Any) -> None:
         choices = segment_choices(**{name: arguments.pop(name) for name in shared})
+        if only is not None:
+            choices = {name: choices[name] for name in only}
         command(**arguments, choices=choices)
 
     parameters = [*own[:place], *shared.values(), *own[place + 1 :]]

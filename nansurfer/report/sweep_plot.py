@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nansurfer.report.plot import GREY, save_figure
-from nansurfer.report.sweep import SweepRow
+from nansurfer.report.sweep import SETTINGS, SweepRow
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -44,7 +44,8 @@ _LOOKS = {
     "aggressive": _Look("#D55E00", "s"),
     "conservative": _Look("#009E73", "^"),
 }
-_SETTINGS = (("-", "full"), ("--", "none"), (":", "left"), ("-.", "right"))
+_OF_A_LINE = tuple(name for name in SETTINGS if name not in ("nan", "threshold"))
+_LINES = (("-", "full"), ("--", "none"), (":", "left"), ("-.", "right"))
 """Line and filling of each setting of a mode."""
 
 
@@ -98,15 +99,16 @@ def _figure(rows: Sequence[SweepRow], title: str) -> Figure:
 
 
 def _series(rows: Sequence[SweepRow]) -> Iterator[_Series]:
-    """A line a mode; several where fill or margin differ, for these are other settings, not other thresholds."""
+    """A line a mode; several where the fill, say, differs, for these are other settings, not other thresholds."""
     by_threshold = sorted(rows, key=lambda row: row.threshold or 0)
     for mode in dict.fromkeys(row.nan for row in rows):
-        settings: dict[tuple[str, str], list[SweepRow]] = {}
+        settings: dict[tuple[str, ...], list[SweepRow]] = {}
         for row in by_threshold:
             if row.nan == mode:
-                settings.setdefault((f"fill {row.fill}", f"margin {row.margin}"), []).append(row)
+                setting = tuple(f"{name.replace('_', ' ')} {getattr(row, name)}" for name in _OF_A_LINE)
+                settings.setdefault(setting, []).append(row)
         differs = [len(set(values)) > 1 for values in zip(*settings, strict=True)]
-        for (setting, members), (line, filling) in zip(settings.items(), cycle(_SETTINGS), strict=False):
+        for (setting, members), (line, filling) in zip(settings.items(), cycle(_LINES), strict=False):
             label = ", ".join((mode, *compress(setting, differs)))
             yield _Series(label, _LOOKS[mode], line, filling, members)
 
@@ -126,24 +128,24 @@ def _draw_dice(axes: Axes, dense: SweepRow, series: Sequence[_Series]) -> None:
 
 
 def _draw_time(axes: Axes, dense: SweepRow, series: Sequence[_Series]) -> None:
-    """Time in the networks, and the line that it would follow if all multiply-adds took the same time."""
+    """Time in the networks, where comparable, and the line that it would follow if all multiply-adds took the same."""
     skipped = [row.mac_skip_ratio for row in (dense, *(row for one in series for row in one.rows))]
     ends = np.array([min(skipped), max(skipped)])
     bound = (1 - ends) / (1 - dense.mac_skip_ratio)
     line: dict[str, Any] = {"color": GREY, "linewidth": 1, "linestyle": (0, (6, 3))}
     axes.plot(100 * ends, 100 * bound, label="if time followed multiply-adds", **line)
     for one in series:
-        _draw(axes, one, [100 * row.time_ratio for row in one.rows])
+        _draw(axes, one, [row.time_percent for row in one.rows])
     axes.plot(100 * dense.mac_skip_ratio, 100, **_DENSE)
     axes.set_ylim(0, 1.1 * axes.dataLim.ymax)
     axes.set_ylabel("Network time, % of dense run")
     axes.set_xlabel("Multiply-adds skipped, %")
 
 
-def _draw(axes: Axes, one: _Series, values: Sequence[float], **options: Any) -> None:
+def _draw(axes: Axes, one: _Series, values: Sequence[float | None], **options: Any) -> None:
     skipped = [100 * row.mac_skip_ratio for row in one.rows]
     options |= {"color": one.look.color, "marker": one.look.marker}
-    axes.plot(skipped, values, linestyle=one.line, fillstyle=one.filling, **options)
+    axes.plot(skipped, np.array(values, float), linestyle=one.line, fillstyle=one.filling, **options)
 
 
 def _label_thresholds(axes: Axes, series: Sequence[_Series]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +22,9 @@ DENSE = SweepRow(
     threshold=None,
     fill=None,
     margin=None,
+    pool_margin=None,
+    max_ties=None,
+    tie_tolerance=None,
     engine="fast",
     mean_skip_ratio=0.3,
     mac_skip_ratio=0.35,
@@ -94,6 +98,7 @@ def test_labels_of_runs_that_nearly_coincide_stand_apart() -> None:
     [
         ([{"margin": 0}, {"margin": 0}], {"background"}),
         ([{"margin": 0}, {"margin": 12}], {"background, margin 0", "background, margin 12"}),
+        ([{"pool_margin": 0}, {"pool_margin": 2}], {"background, pool margin 0", "background, pool margin 2"}),
         ([{"margin": 0}, {"margin": 0, "fill": "blank"}], {"background, fill mean", "background, fill blank"}),
     ],
 )
@@ -102,6 +107,12 @@ def test_a_line_a_setting(tmp_path: Path, settings, labels) -> None:
     second = replace(run("background", 0.75, 0.55, 0.999), **settings[1])
     written = texts(tmp_path, first, second)
     assert {text for text in written if text.startswith("background")} == labels
+
+
+def test_times_of_another_engine_are_left_out() -> None:
+    rows = [replace(run("aggressive", 0.5, 0.5, 0.99), time_ratio=None), run("aggressive", 1.0, 0.4, 0.99)]
+    line = next(line for line in _figure([DENSE, *rows], "").axes[1].lines if line.get_color() == "#D55E00")
+    assert line.get_ydata().tolist() == pytest.approx([math.nan, 80.0], nan_ok=True)
 
 
 @pytest.mark.parametrize("dice", [0.0, 0.4, 0.97, 0.9999999, 1.0])
