@@ -82,6 +82,7 @@ def skip_json(report: SkipReport) -> dict[str, Any]:
         "sid": report.sid,
         "versions": dict(report.versions),
         "options": dict(report.options),
+        "engine": report.engine,
         "mean_skip_ratio": _ratio(report.mean_skip_ratio),
         "mac_skip_ratio": _ratio(report.mac_skip_ratio),
         "speedup_bound": round(report.speedup_bound, 4) if math.isfinite(report.speedup_bound) else None,

@@ -61,6 +61,7 @@ class Machine:
                 views=(view_skips(20 if dense else self.skipped_windows),),
                 bookkeeping={"counting_s": 0.5},
                 left_dense=(),
+                engine="fast",
             ),
         )
 
