@@ -23,7 +23,10 @@ Views = Annotated[str, typer.Option(help="Views to run, separated by commas.")]
 VoxSize = Annotated[str, typer.Option(help="Voxel size in mm (0.1 to 1), or 'min': the image's own, at most 1.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.", rich_help_panel=COMPUTING)]
 Precision = Annotated[str, typer.Option(help="auto, float32, float16 or bfloat16.", rich_help_panel=COMPUTING)]
-Threads = Annotated[int | None, typer.Option(help="CPU threads.", show_default="all", rich_help_panel=COMPUTING)]
+Threads = Annotated[
+    int | None,
+    typer.Option(help="CPU threads.", show_default="all, at most OMP_NUM_THREADS", rich_help_panel=COMPUTING),
+]
 Engine = Annotated[
     str,
     typer.Option(help="auto, reference (PyTorch) or fast (compiled, for background).", rich_help_panel=COMPUTING),

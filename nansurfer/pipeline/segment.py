@@ -21,7 +21,7 @@ from nansurfer.engine import (
     Engine,
     FastEngine,
     ReferenceEngine,
-    available_cpus,
+    default_threads,
     is_out_of_memory,
     keep_freed_memory,
     resolve_device,
@@ -89,7 +89,7 @@ class Segmenter:
     def __init__(self, options: SegmentOptions | None = None) -> None:
         self.options = options or SegmentOptions()
         resolve_device(self.options.compute.device)
-        self.threads = self.options.compute.threads or available_cpus()
+        self.threads = self.options.compute.threads or default_threads()
         self.weights: WeightSet = resolve(self.options.weights, views=self.options.views)
         self._models: dict[str, Mapping[View, ViewModel]] = {}
 
