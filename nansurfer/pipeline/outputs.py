@@ -23,7 +23,7 @@ from nansurfer.errors import BusyError, OutputError
 from nansurfer.files import atomic_path, locked, sha256
 from nansurfer.labels import load_table, write_stats, write_volumes_csv
 from nansurfer.pipeline.result import SegmentationResult, measured, voxel_volume_mm3
-from nansurfer.report import SKIP_REPORT_FILES, mosaic, save_mosaic
+from nansurfer.report import SKIP_REPORT_FILES, mosaic, save_mosaic, save_thumbnail
 from nansurfer.volume import label_image, save_image, to_native
 
 RECORD = Path("nansurfer.json")
@@ -36,6 +36,7 @@ NATIVE_LABELS = Path("mri/aparc.DKTatlas+aseg.deep.native.nii.gz")
 STATS = Path("stats/aseg+DKT.stats")
 VOLUMES = Path("stats/volumes.csv")
 PICTURE = Path("qc/segmentation.png")
+THUMBNAIL = Path("qc/thumbnail.jpg")
 REPORT = Path("report")
 _UNFINISHED = "-unfinished"  # ends the name of the hidden folder
 
@@ -186,6 +187,7 @@ def write_outputs(
     write_volumes_csv(folder / VOLUMES, result.stats)
     picture = mosaic(np.asanyarray(conformed.dataobj), labels, load_table(), affine=conformed.affine, caption=caption)
     save_mosaic(picture, folder / PICTURE)
+    save_thumbnail(picture, folder / THUMBNAIL)
 
 
 def write_record(folder: Path, record: Mapping[str, Any]) -> None:
