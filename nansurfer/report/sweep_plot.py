@@ -44,7 +44,7 @@ _LOOKS = {
     "aggressive": _Look("#D55E00", "s"),
     "conservative": _Look("#009E73", "^"),
 }
-_OF_A_LINE = tuple(name for name in SETTINGS if name not in ("nan", "threshold"))
+_OF_A_LINE = tuple(name for name in SETTINGS if name not in ("nan", "threshold"))  # the others make a line each
 _LINES = (("-", "full"), ("--", "none"), (":", "left"), ("-.", "right"))
 """Line and filling of each setting of a mode."""
 
