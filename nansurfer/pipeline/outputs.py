@@ -23,7 +23,7 @@ from nansurfer.errors import BusyError, OutputError
 from nansurfer.files import atomic_path, locked, sha256
 from nansurfer.labels import load_table, write_stats, write_volumes_csv
 from nansurfer.pipeline.result import SegmentationResult, measured, voxel_volume_mm3
-from nansurfer.report import SKIP_REPORT_FILES, mosaic, save_mosaic
+from nansurfer.report import SKIP_REPORT_FILES, mosaic, save_mosaic, save_thumbnail
 from nansurfer.volume import label_image, save_image, to_native
 
 RECORD = Path("nansurfer.json")
@@ -36,7 +36,9 @@ NATIVE_LABELS = Path("mri/aparc.DKTatlas+aseg.deep.native.nii.gz")
 STATS = Path("stats/aseg+DKT.stats")
 VOLUMES = Path("stats/volumes.csv")
 PICTURE = Path("qc/segmentation.png")
+THUMBNAIL = Path("qc/thumbnail.jpg")
 REPORT = Path("report")
+_UNFINISHED = "-unfinished"  # ends the name of the hidden folder
 
 
 def is_finished(folder: Path) -> bool:
@@ -96,6 +98,11 @@ def discard_unfinished(folder: Path) -> None:
         shutil.rmtree(_staging_of(folder), ignore_errors=True)
 
 
+def subjects_at_hand(output_dir: Path) -> set[str]:
+    """Names of the subjects below a folder whose results are being written, or were when a run was killed."""
+    return {path.name[1 : -len(_UNFINISHED)] for path in output_dir.glob(f".*{_UNFINISHED}")}
+
+
 def _new_staging(folder: Path) -> Path:
     staging = _staging_of(folder)
     _check_may_be_filled(folder)
@@ -108,7 +115,7 @@ def _new_staging(folder: Path) -> Path:
 
 
 def _staging_of(folder: Path) -> Path:
-    return folder.with_name(f".{folder.name}-unfinished")
+    return folder.with_name(f".{folder.name}{_UNFINISHED}")
 
 
 @contextmanager
@@ -180,6 +187,7 @@ def write_outputs(
     write_volumes_csv(folder / VOLUMES, result.stats)
     picture = mosaic(np.asanyarray(conformed.dataobj), labels, load_table(), affine=conformed.affine, caption=caption)
     save_mosaic(picture, folder / PICTURE)
+    save_thumbnail(picture, folder / THUMBNAIL)
 
 
 def write_record(folder: Path, record: Mapping[str, Any]) -> None:

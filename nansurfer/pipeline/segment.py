@@ -21,7 +21,7 @@ from nansurfer.engine import (
     Engine,
     FastEngine,
     ReferenceEngine,
-    available_cpus,
+    default_threads,
     is_out_of_memory,
     keep_freed_memory,
     resolve_device,
@@ -89,7 +89,7 @@ class Segmenter:
     def __init__(self, options: SegmentOptions | None = None) -> None:
         self.options = options or SegmentOptions()
         resolve_device(self.options.compute.device)
-        self.threads = self.options.compute.threads or available_cpus()
+        self.threads = self.options.compute.threads or default_threads()
         self.weights: WeightSet = resolve(self.options.weights, views=self.options.views)
         self._models: dict[str, Mapping[View, ViewModel]] = {}
 
@@ -224,10 +224,10 @@ class Segmenter:
             timings_s=watch.timings_s,
             device=str(engine.device),
             engine=engine.name,
-            skip_report=self._skip_report(log, engine.left_dense) if self.options.report else None,
+            skip_report=self._skip_report(log, engine) if self.options.report else None,
         )
 
-    def _skip_report(self, log: SkipLog, left_dense: tuple[str, ...]) -> SkipReport:
+    def _skip_report(self, log: SkipLog, engine: Engine) -> SkipReport:
         counted = [array for view in log.views for array in (view.skipped, view.mixed, view.tiles)]
         return SkipReport(
             sid="",
@@ -238,7 +238,8 @@ class Segmenter:
                 "counting_s": round(log.counting_s, 3),
                 "memory_mb": round(sum(array.nbytes for array in counted) / 1e6, 3),
             },
-            left_dense=left_dense,
+            left_dense=engine.left_dense,
+            engine=engine.name,
         )
 
     def _scene(self, conformed: nib.MGHImage) -> Scene:

@@ -20,6 +20,7 @@ from nansurfer.report.planes import PLANES, Box, Plane, frame_of_head, labelled_
 # Pixels.
 _WIDTH, _MARGIN, _GAP, _HEADER, _TITLE = 1920, 28, 8, 76, 44
 _LARGE, _SMALL = 24, 17
+_THUMBNAIL, _SEEN_SMALL = (192, 160), (330, 275)  # the size for lists, and of the part of the page that it shows
 _BACKGROUND, _TEXT, _DIM_TEXT, _ALARM = (12, 12, 14), (235, 235, 235), (150, 154, 160), (255, 92, 72)
 _CONVENTION = "Radiological: the patient's right is on the left. Positions in mm (RAS)."
 _NOTHING_LABELLED = "NOTHING IS LABELLED"
@@ -98,6 +99,21 @@ def save_mosaic(image: Image.Image, path: str | Path) -> None:
     """
     with atomic_path(path) as temporary:
         image.save(temporary, format="PNG")
+
+
+def save_thumbnail(image: Image.Image, path: str | Path) -> None:
+    """Write the middle of a mosaic's last row, mid-sagittal with the labels, as a JPEG of some kB for lists.
+
+    Raises
+    ------
+    OutputError
+        The folder cannot be written, or the disk is full.
+    """
+    width, height = _SEEN_SMALL
+    left, bottom = (image.width - width) // 2, image.height - _MARGIN
+    part = image.crop((left, bottom - height, left + width, bottom))
+    with atomic_path(path) as temporary:
+        part.resize(_THUMBNAIL).save(temporary, format="JPEG")
 
 
 @dataclass(frozen=True)

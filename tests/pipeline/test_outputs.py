@@ -10,7 +10,14 @@ import pytest
 from nansurfer.errors import BusyError, ConfigError, OutputError
 from nansurfer.files import sha256
 from nansurfer.pipeline import holds_result_of, is_finished, outputs, subject_folder, subject_id
-from nansurfer.pipeline.outputs import NATIVE_LABELS, RECORD, discard_unfinished, staged_folder, write_record
+from nansurfer.pipeline.outputs import (
+    NATIVE_LABELS,
+    RECORD,
+    discard_unfinished,
+    staged_folder,
+    subjects_at_hand,
+    write_record,
+)
 
 
 def tree(folder: Path) -> dict[str, str]:
@@ -90,6 +97,14 @@ class TestStaging:
                 fill(other, mri__a="2")
         assert tree(tmp_path) == {"s1/mri/a": "1", "s1-b/mri/a": "2"}
         assert sorted(path.name for path in tmp_path.iterdir()) == ["s1", "s1-b"]
+
+    def test_who_is_at_hand(self, tmp_path: Path) -> None:
+        (tmp_path / "done").mkdir()
+        (tmp_path / ".tmp-17-batch.csv").touch()
+        with staged_folder(tmp_path / "s1"), staged_folder(tmp_path / "s-2"):
+            assert subjects_at_hand(tmp_path) == {"s1", "s-2"}
+        assert subjects_at_hand(tmp_path) == set()
+        assert subjects_at_hand(tmp_path / "nowhere") == set()
 
     def test_what_a_killed_run_left_is_removed_by_the_next(self, tmp_path: Path) -> None:
         fill(tmp_path / ".s1-unfinished", mri__a="half")
