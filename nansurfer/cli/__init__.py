@@ -26,7 +26,7 @@ from nansurfer.version import __version__
 INTERRUPTED = 130
 
 _COLLECTED_EVERY = 100_000
-"""New objects between two searches for garbage; by Python's own 700 or 2000, imports alone mean hundreds of searches."""
+"""New objects between two searches for garbage; by Python's 700 or 2000, imports alone mean hundreds of searches."""
 
 
 class _Commands(TyperGroup):

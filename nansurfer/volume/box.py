@@ -65,11 +65,27 @@ def whole_box(volume: npt.NDArray[Any]) -> Box:
     return slice(0, x), slice(0, y), slice(0, z)
 
 
+def mask_box(mask: npt.NDArray[np.bool_], margin: int = 0) -> Box:
+    """Smallest box that holds every True voxel, grown by ``margin`` voxels within the volume.
+
+    Without a True voxel the box is the whole volume, so that callers need no special case.
+    """
+    if not mask.any():
+        return whole_box(mask)
+    spans = []
+    for size, others in zip(mask.shape, ((1, 2), (0, 2), (0, 1)), strict=True):
+        occupied = np.flatnonzero(mask.any(axis=others))
+        spans.append(slice(max(int(occupied[0]) - margin, 0), min(int(occupied[-1]) + 1 + margin, size)))
+    x, y, z = spans
+    return x, y, z
+
+
 def _block_means(volume: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
     """Means over blocks of 4x4x4 voxels; blocks cut by the volume's end are averaged with zeros."""
-    sums: npt.NDArray[np.unsignedinteger[Any]] = volume
-    for axis, length in enumerate(volume.shape):
-        sums = np.add.reduceat(sums, np.arange(0, length, _BLOCK), axis=axis, dtype=np.uint16)
+    sums: npt.NDArray[Any] = np.pad(volume, [(0, -length % _BLOCK) for length in volume.shape])
+    for _ in range(3):  # sums along the first axis, which then becomes the last
+        first, *others = (sums[start::_BLOCK] for start in range(_BLOCK))
+        sums = np.moveaxis(sum(others, start=first.astype(np.uint16)), 0, -1)
     return sums / _BLOCK**3
 
 
