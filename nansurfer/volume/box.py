@@ -82,10 +82,13 @@ def mask_box(mask: npt.NDArray[np.bool_], margin: int = 0) -> Box:
 
 def _block_means(volume: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
     """Means over blocks of 4x4x4 voxels; blocks cut by the volume's end are averaged with zeros."""
-    sums: npt.NDArray[Any] = np.pad(volume, [(0, -length % _BLOCK) for length in volume.shape])
-    for _ in range(3):  # sums along the first axis, which then becomes the last
-        first, *others = (sums[start::_BLOCK] for start in range(_BLOCK))
-        sums = np.moveaxis(sum(others, start=first.astype(np.uint16)), 0, -1)
+    sums: npt.NDArray[np.unsignedinteger[Any]] = volume
+    for _ in range(3):  # along the first axis, which then becomes the last
+        total = sums[::_BLOCK].astype(np.uint16)
+        for start in range(1, _BLOCK):
+            part = sums[start::_BLOCK]
+            total[: len(part)] += part
+        sums = np.moveaxis(total, 0, -1)
     return sums / _BLOCK**3
 
 
