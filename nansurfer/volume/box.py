@@ -109,11 +109,11 @@ def _air_level(means: npt.NDArray[np.float64]) -> float:
 
 def large_components(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
     """The 26-connected components that are not specks beside the largest."""
-    labels, _ = ndimage.label(mask, structure=np.ones((3, 3, 3)))
-    sizes = np.bincount(labels.ravel())
-    sizes[0] = 0
-    is_large = (sizes > 0) & (sizes >= _MIN_COMPONENT_SHARE * sizes.max())
-    components: npt.NDArray[np.bool_] = is_large[labels]
+    labels, count = ndimage.label(mask, structure=np.ones((3, 3, 3)))
+    owners = labels[mask]
+    sizes = np.bincount(owners, minlength=count + 1)
+    components = np.zeros_like(mask)
+    components[mask] = (sizes >= _MIN_COMPONENT_SHARE * sizes.max())[owners]
     return components
 
 
