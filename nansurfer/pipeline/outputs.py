@@ -164,9 +164,9 @@ def write_outputs(
     sid: str,
     native: bool,
     caption: str,
-    threads: int = 1,
+    threads: int,
 ) -> float:
-    """All files but the record, below ``folder``, by several threads.
+    """All files but the record, below ``folder``, written by so many threads at once.
 
     Returns
     -------
