@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from time import perf_counter
 from typing import Any
 
 import nibabel as nib
@@ -33,7 +32,6 @@ from nansurfer.models import ModelConfig, Network
 from nansurfer.pipeline.aggregate import MAX_SHARE, Scene, ViewModel, aggregate_views
 from nansurfer.pipeline.options import SegmentOptions, make_options
 from nansurfer.pipeline.outputs import (
-    REPORT,
     holds_result_of,
     load_result,
     staged_folder,
@@ -44,7 +42,7 @@ from nansurfer.pipeline.progress import Progress
 from nansurfer.pipeline.record import Stopwatch, package_versions, run_record
 from nansurfer.pipeline.result import SegmentationResult, result_from_classes
 from nansurfer.pipeline.skipping import SkipLog
-from nansurfer.report import SkipReport, write_skip_report
+from nansurfer.report import SkipReport
 from nansurfer.volume import EXTENSIONS, View, conform, head_box, head_mask, mask_box, read_image, whole_box
 from nansurfer.weights import WeightSet, load_network, resolve
 
@@ -180,7 +178,8 @@ class Segmenter:
         sid = result.folder.name
         with watch.stage("Writing"):
             caption = f"{sid}   brain {result.brain_volume_ml:.0f} ml   weights {self.weights.name}"
-            write_outputs(staging, image, result, sid=sid, native=self.options.native, caption=caption)
+            native, threads = self.options.native, self.threads
+            report_s = write_outputs(staging, image, result, sid=sid, native=native, caption=caption, threads=threads)
             facts: dict[str, Any] = {
                 "input": source,
                 "weights": {
@@ -191,10 +190,7 @@ class Segmenter:
                 "brain_volume_ml": round(result.brain_volume_ml, 3),
             }
             if report := result.skip_report:
-                started = perf_counter()
-                write_skip_report(staging / REPORT, replace(report, sid=sid), result.conformed, result.labels)
-                report_s = round(perf_counter() - started, 3)
-                facts["skip_report"] = {**report.bookkeeping, "report_s": report_s}
+                facts["skip_report"] = {**report.bookkeeping, "report_s": round(report_s, 3)}
         machine = {"device": result.device, "engine": result.engine, "threads": self.threads}
         write_record(staging, run_record(self.options, machine, watch.timings_s, **facts))
         return replace(result, timings_s=watch.timings_s)
