@@ -32,6 +32,7 @@ FreeSurfer leaves unlabelled; lesions (25, 57) and vessels (30, 62) become the w
 EXTRA_CEREBRAL = range(500, 1000)
 _BLUR_REACH = 3  # voxels on either side: two of the widest blur's standard deviations
 SPLIT_SIDES = ((2, 41), (25, 57), (30, 62), (136, 163), (137, 164), (26, 58), (28, 60), (17, 53), (18, 54))
+SPLIT_SIDES += ((3, 42), (29, 61), (31, 63))  # FreeSurfer's, not in the maps
 SPLIT_SIDES += tuple((left, left + 39) for left in (4, 5, 7, 8, 10, 11, 12, 13))
 
 
@@ -91,7 +92,7 @@ def load_atlas(folder: Path, device: torch.device) -> Atlas:
         maps=torch.stack([put(index[volume], torch.uint8) for volume in volumes]),
         centers=put(np.array([(low + high) / 2 for low, high in boxes])),
         extents=put(np.array([(high - low) / 2 for low, high in boxes])),
-        mirrored=put(index[[_other_side(int(label)) for label in labels]], torch.int64),
+        mirrored=put(index[[other_side(int(label)) for label in labels]], torch.int64),
         brain=put(brain, torch.bool),
         head=put([int(label) in EXTRA_CEREBRAL for label in labels], torch.bool),
         classes={view: put(labels_to_classes(freesurfer, view), torch.int64) for view in VIEWS},
@@ -112,7 +113,8 @@ def _freesurfer_label(label: int) -> int:
     return CHOROID_PLEXUS.get(label, ABSENT.get(label, label))
 
 
-def _other_side(label: int) -> int:
+def other_side(label: int) -> int:
+    """The label's counterpart in the other hemisphere, FreeSurfer's or SynthSeg's; itself, if it has none."""
     if label >= 1000:
         return label + 1000 if label < 2000 else label - 1000
     sides = dict(SPLIT_SIDES)
