@@ -7,7 +7,7 @@ the world they are now. They are resampled once, onto the grid on which they are
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import nibabel as nib
@@ -28,10 +28,15 @@ Affine = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class LabelledT1:
-    """A T1 and FreeSurfer's labels of it, each on a grid of its own in one world."""
+    """A T1 and FreeSurfer's labels of it, each on a grid of its own in one world.
+
+    Where the T1 is ``mirrored``, the labels keep their names: a left hippocampus is labelled left, though it now
+    lies, and looks, like a right one.
+    """
 
     t1: SpatialImage
     labels: SpatialImage
+    mirrored: bool = False
 
 
 def rotated(subject: LabelledT1, degrees: tuple[float, float, float] = DEGREES) -> LabelledT1:
@@ -40,10 +45,8 @@ def rotated(subject: LabelledT1, degrees: tuple[float, float, float] = DEGREES) 
 
 
 def flipped(subject: LabelledT1) -> LabelledT1:
-    """Mirrored anatomy: what was on the left is on the right, and labelled so."""
-    labels = np.asanyarray(subject.labels.dataobj)
-    swapped = np.vectorize(other_side, otypes=[labels.dtype])(np.arange(labels.max() + 1))[labels]
-    return _moved(LabelledT1(subject.t1, _with(subject.labels, swapped)), np.diag([-1.0, 1.0, 1.0]))
+    """The head mirrored, right to left."""
+    return replace(_moved(subject, np.diag([-1.0, 1.0, 1.0])), mirrored=not subject.mirrored)
 
 
 def shifted(subject: LabelledT1, shift_mm: tuple[float, float, float] = SHIFT_MM) -> LabelledT1:
@@ -59,7 +62,7 @@ def stored(subject: LabelledT1) -> LabelledT1:
     """
     axes = nib.orientations.axcodes2ornt(STORED_AS)
     change = nib.orientations.ornt_transform(nib.io_orientation(subject.t1.affine), axes)
-    return LabelledT1(subject.t1.as_reoriented(change), subject.labels)
+    return replace(subject, t1=subject.t1.as_reoriented(change))
 
 
 def resampled(subject: LabelledT1, voxel_mm: float) -> LabelledT1:
@@ -73,7 +76,7 @@ def resampled(subject: LabelledT1, voxel_mm: float) -> LabelledT1:
     new_shape = np.ceil(np.round(shape * sizes / voxel_mm, 4)).astype(int)
     axes = affine[:3, :3] * (voxel_mm / sizes)
     new_affine = from_matvec(axes, apply_affine(affine, shape / 2) - axes @ (new_shape / 2))
-    return LabelledT1(_interpolated(subject.t1, tuple(new_shape.tolist()), new_affine), subject.labels)
+    return replace(subject, t1=_interpolated(subject.t1, tuple(new_shape.tolist()), new_affine))
 
 
 COPIES: Mapping[str, Callable[[LabelledT1], LabelledT1]] = {
@@ -86,15 +89,22 @@ COPIES: Mapping[str, Callable[[LabelledT1], LabelledT1]] = {
 }
 
 
+def swapped_sides(labels: npt.NDArray[np.integer]) -> npt.NDArray[np.integer]:
+    """The labels of the other hemisphere for each voxel's; what has no side stays."""
+    other = np.array([other_side(label) for label in range(labels.max() + 1)], labels.dtype)
+    return other[labels]
+
+
 def _moved(subject: LabelledT1, matrix: Affine, shift_mm: tuple[float, float, float] = (0.0, 0.0, 0.0)) -> LabelledT1:
     """The head moved in the world, about the middle of the T1, which keeps its grid."""
     t1, labels = subject.t1, subject.labels
     middle = apply_affine(t1.affine, (np.array(t1.shape) - 1) / 2)
     motion = from_matvec(matrix, middle - matrix @ middle + shift_mm)
     moved = _with(t1, np.asanyarray(t1.dataobj), motion @ t1.affine)
-    return LabelledT1(
-        _interpolated(moved, t1.shape, t1.affine),
-        _with(labels, np.asanyarray(labels.dataobj), motion @ labels.affine),
+    return replace(
+        subject,
+        t1=_interpolated(moved, t1.shape, t1.affine),
+        labels=_with(labels, np.asanyarray(labels.dataobj), motion @ labels.affine),
     )
 
 

@@ -24,7 +24,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from copies import COPIES, LabelledT1
+from copies import COPIES, LabelledT1, swapped_sides
 from nibabel.spatialimages import SpatialImage
 
 from nansurfer import SegmentationResult, segment
@@ -70,7 +70,8 @@ def score_run(result: SegmentationResult, subject: LabelledT1) -> tuple[Scores, 
     truth = np.asanyarray(labels.dataobj)
     there = np.asanyarray(to_native(truth, labels.affine, result.conformed).dataobj)
     back = np.asanyarray(to_native(there, result.conformed.affine, labels).dataobj)
-    return scores(result.labels, there), scores(back, truth)
+    found = swapped_sides(result.labels) if subject.mirrored else result.labels
+    return scores(found, there), scores(back, truth)
 
 
 def columns_of(copies: Mapping[str, tuple[Scores, Scores]], original: Scores) -> dict[str, Scores]:
@@ -92,11 +93,11 @@ def write_csv(path: Path, columns: Mapping[str, Scores]) -> None:
 
 
 def print_table(columns: Mapping[str, Scores]) -> None:
-    """What the CSV holds, without the ceilings."""
-    shown = {heading: cells for heading, cells in columns.items() if not heading.endswith("ceiling")}
-    print(f"{'':36s}" + "".join(f"{heading:>20s}" for heading in shown))
+    """Dice, without differences and ceilings."""
+    shown = [heading for heading in columns if " " not in heading]
+    print(f"{'':32s}" + "".join(f"{heading:>9s}" for heading in shown))
     for name in columns["dice"]:
-        print(f"{name:36s}" + "".join(f"{cells[name]:20.3f}" for cells in shown.values()))
+        print(f"{name:32s}" + "".join(f"{columns[heading][name]:9.3f}" for heading in shown))
 
 
 def as_dkt(labels: SpatialImage) -> SpatialImage:

@@ -6,6 +6,7 @@ import argparse
 import csv
 import math
 import sys
+from types import SimpleNamespace
 
 import nibabel as nib
 import numpy as np
@@ -38,6 +39,17 @@ def test_scores_of_structures_and_groups(evaluate) -> None:
 def test_an_aseg_is_scored_with_one_cortex_a_side(evaluate) -> None:
     found = evaluate.scores(volume(1035, 1002, 2002, 16), volume(3, 3, 42, 16))
     assert found["Left-Cerebral-Cortex"] == found["Right-Cerebral-Cortex"] == found["cortex"] == 1.0
+
+
+def test_a_mirrored_head_is_scored_by_what_its_structures_were(evaluate) -> None:
+    """What was left lies right, where a network that sees the mirror image only calls it right."""
+    affine = np.array([[-1.0, 0, 0, 4], [0, 0, 1, 0], [0, -1, 0, 0], [0, 0, 0, 1]])
+    image = nib.MGHImage(volume(17, 17, 0, 53).astype(np.int32), affine)
+    copy = evaluate.COPIES["flipped"](evaluate.LabelledT1(image, image))
+    result = SimpleNamespace(labels=volume(17, 0, 53, 0), conformed=copy.t1)
+    found, ceiling = evaluate.score_run(result, copy)
+    assert (found["Left-Hippocampus"], found["Right-Hippocampus"]) == (pytest.approx(2 / 3), 1.0)
+    assert set(ceiling.values()) == {1.0}
 
 
 def test_columns_of_a_copy(evaluate) -> None:
