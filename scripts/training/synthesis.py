@@ -30,6 +30,7 @@ ABSENT = {24: 0, 25: 2, 57: 41, 30: 2, 62: 41, 72: 24, 85: 0}
 """Labels of the maps without a class of their own. SynthSeg's 24 is all fluid around the brain, which
 FreeSurfer leaves unlabelled; lesions (25, 57) and vessels (30, 62) become the white matter around them."""
 EXTRA_CEREBRAL = range(500, 1000)
+_COARSEST = 1.6  # scanned voxels along an axis, in those of the slab
 _BLUR_REACH = 3  # voxels on either side: two of the widest blur's standard deviations
 SPLIT_SIDES = ((2, 41), (25, 57), (30, 62), (136, 163), (137, 164), (26, 58), (28, 60), (17, 53), (18, 54))
 SPLIT_SIDES += ((3, 42), (29, 61), (31, 63))  # FreeSurfer's, not in the maps
@@ -262,10 +263,24 @@ class Synthesiser:
         image = self._blur(image)
         image = image * (self._uniform(0.05, 0.35) * self._smooth_field(grid, 4)).exp()
         image = image * (self._uniform(70, 200) / self._white_matter_mean)
-        noise = self._uniform(0, 7)
-        image = torch.hypot(image + noise * self._randn(image.shape), noise * self._randn(image.shape))
+        image = self._scanned(image)
         image = 255 * (image / 255).clamp_(0, 1) ** math.exp(self._normal(0, 0.2))
         return (image * self._kept(labels, grid)).round_().clamp_(0, 255)
+
+    def _scanned(self, image: Tensor) -> Tensor:
+        """The slab with a scanner's noise; half the time interpolated, noise and all, from a coarser grid.
+
+        Conforming does so with images of larger voxels, and with those that are rotated; many scanners do it too.
+        White noise in every voxel is the exception.
+        """
+        shape = image.shape
+        interpolated = self._uniform(0, 1) < 0.5
+        if interpolated:
+            coarse = [max(2, round(n / self._uniform(1, _COARSEST))) for n in shape]
+            image = F.interpolate(image[None, None], size=coarse, mode="trilinear")[0, 0]
+        noise = self._uniform(0, 7)
+        image = torch.hypot(image + noise * self._randn(image.shape), noise * self._randn(image.shape))
+        return F.interpolate(image[None, None], size=shape, mode="trilinear")[0, 0] if interpolated else image
 
     def _blur(self, image: Tensor) -> Tensor:
         """Partial volume: a Gaussian per axis; thick slices, or a smooth image, as templates and averages are."""
