@@ -30,8 +30,10 @@ ABSENT = {24: 0, 25: 2, 57: 41, 30: 2, 62: 41, 72: 24, 85: 0}
 """Labels of the maps without a class of their own. SynthSeg's 24 is all fluid around the brain, which
 FreeSurfer leaves unlabelled; lesions (25, 57) and vessels (30, 62) become the white matter around them."""
 EXTRA_CEREBRAL = range(500, 1000)
+_COARSEST = 1.6  # scanned voxels along an axis, in those of the slab
 _BLUR_REACH = 3  # voxels on either side: two of the widest blur's standard deviations
 SPLIT_SIDES = ((2, 41), (25, 57), (30, 62), (136, 163), (137, 164), (26, 58), (28, 60), (17, 53), (18, 54))
+SPLIT_SIDES += ((3, 42), (29, 61), (31, 63))  # FreeSurfer's, not in the maps
 SPLIT_SIDES += tuple((left, left + 39) for left in (4, 5, 7, 8, 10, 11, 12, 13))
 
 
@@ -91,7 +93,7 @@ def load_atlas(folder: Path, device: torch.device) -> Atlas:
         maps=torch.stack([put(index[volume], torch.uint8) for volume in volumes]),
         centers=put(np.array([(low + high) / 2 for low, high in boxes])),
         extents=put(np.array([(high - low) / 2 for low, high in boxes])),
-        mirrored=put(index[[_other_side(int(label)) for label in labels]], torch.int64),
+        mirrored=put(index[[other_side(int(label)) for label in labels]], torch.int64),
         brain=put(brain, torch.bool),
         head=put([int(label) in EXTRA_CEREBRAL for label in labels], torch.bool),
         classes={view: put(labels_to_classes(freesurfer, view), torch.int64) for view in VIEWS},
@@ -112,7 +114,8 @@ def _freesurfer_label(label: int) -> int:
     return CHOROID_PLEXUS.get(label, ABSENT.get(label, label))
 
 
-def _other_side(label: int) -> int:
+def other_side(label: int) -> int:
+    """The label's counterpart in the other hemisphere, FreeSurfer's or SynthSeg's; itself, if it has none."""
     if label >= 1000:
         return label + 1000 if label < 2000 else label - 1000
     sides = dict(SPLIT_SIDES)
@@ -260,10 +263,24 @@ class Synthesiser:
         image = self._blur(image)
         image = image * (self._uniform(0.05, 0.35) * self._smooth_field(grid, 4)).exp()
         image = image * (self._uniform(70, 200) / self._white_matter_mean)
-        noise = self._uniform(0, 7)
-        image = torch.hypot(image + noise * self._randn(image.shape), noise * self._randn(image.shape))
+        image = self._scanned(image)
         image = 255 * (image / 255).clamp_(0, 1) ** math.exp(self._normal(0, 0.2))
         return (image * self._kept(labels, grid)).round_().clamp_(0, 255)
+
+    def _scanned(self, image: Tensor) -> Tensor:
+        """The slab with a scanner's noise; half the time interpolated, noise and all, from a coarser grid.
+
+        Conforming does so with images of larger voxels, and with those that are rotated; many scanners do it too.
+        White noise in every voxel is the exception.
+        """
+        shape = image.shape
+        interpolated = self._uniform(0, 1) < 0.5
+        if interpolated:
+            coarse = [max(2, round(n / self._uniform(1, _COARSEST))) for n in shape]
+            image = F.interpolate(image[None, None], size=coarse, mode="trilinear")[0, 0]
+        noise = self._uniform(0, 7)
+        image = torch.hypot(image + noise * self._randn(image.shape), noise * self._randn(image.shape))
+        return F.interpolate(image[None, None], size=shape, mode="trilinear")[0, 0] if interpolated else image
 
     def _blur(self, image: Tensor) -> Tensor:
         """Partial volume: a Gaussian per axis; thick slices, or a smooth image, as templates and averages are."""
