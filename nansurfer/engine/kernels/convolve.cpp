@@ -124,17 +124,17 @@ Transformed transform(const Convolution& conv, int64_t y, int64_t height, Run ru
         const real* from[TRANSFORMED];
         for (int i = 0; i < TRANSFORMED; ++i)  // below the image there is one row of zeros
             from[i] = conv.input.at(std::min(y + i - 1, height), c) + first;
-        real* to = data + c * channel;
-        for (int64_t x = 0; x < lines * LANES; x += LANES, to += LANES) {
+        real *to = data + c * channel, *second_half = to + 3 * row;
+        for (int64_t x = 0; x < lines * LANES; x += LANES, to += LANES, second_half += LANES) {
             vec d[TRANSFORMED];
             for (int i = 0; i < TRANSFORMED; ++i) d[i] = load(from[i] + x);
             const vec a = d[4] - 4 * d[2], b = d[3] - 4 * d[1], e = d[4] - d[2], f = 2 * (d[3] - d[1]);
             store(to, 4 * (d[0] - d[2]) - (d[2] - d[4]));
             store(to + row, a + b);
             store(to + 2 * row, a - b);
-            store(to + 3 * row, e + f);
-            store(to + 4 * row, e - f);
-            store(to + 5 * row, 4 * (d[1] - d[3]) - (d[3] - d[5]));
+            store(second_half, e + f);
+            store(second_half + row, e - f);
+            store(second_half + 2 * row, 4 * (d[1] - d[3]) - (d[3] - d[5]));
         }
     }
     return {data, row, channel, first};

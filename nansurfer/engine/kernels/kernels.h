@@ -132,6 +132,8 @@ struct Output {
     }
 };
 
+constexpr int CHANNELS_AHEAD = 8;  // which a copy fetches
+
 // Copies the columns of a run of a row from one map to another, in some channels.
 inline void copy_run(const Map& from, const Map& to, int64_t y, Run run, int channel, int channels) {
     for (int x = run.start; x < run.stop; x += LANES) {
@@ -139,8 +141,10 @@ inline void copy_run(const Map& from, const Map& to, int64_t y, Run run, int cha
         const int64_t next_source = from.channel, next_target = to.channel;
         const real* source = from.at(y, channel) + x;
         real* target = to.at(y, channel) + x;
-        for (int c = 0; c < channels; ++c, source += next_source, target += next_target)
+        for (int c = 0; c < channels; ++c, source += next_source, target += next_target) {
+            prefetch(source + CHANNELS_AHEAD * next_source);
             store(target, inside ? load(source) : load(target));
+        }
     }
 }
 
