@@ -1,6 +1,8 @@
-"""Synthetic slices: painted and scanned on a tiny atlas."""
+"""Synthetic slices: painted and scanned on a tiny atlas; tissues from the real tables."""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -22,6 +24,7 @@ def atlas(synthesis):
         brain=torch.tensor([False, True, True, True, False]),
         head=torch.tensor([False, False, False, False, True]),
         classes={view: torch.tensor([0, 1, 19, 35, 0]) for view in ("coronal", "axial", "sagittal")},
+        tissues=torch.tensor([0, 2, 2, 3, 4]),
         mean=torch.tensor([5.0, 160, 160, 95, 100]),
         mean_spread=torch.tensor([1.0, 20, 20, 12, 10]),
         std=torch.zeros(5),
@@ -42,6 +45,16 @@ def test_a_seed_gives_the_same_batch_again_and_another_another(synthesis, atlas)
     assert not first.images.equal(other.images)
 
 
+def test_labels_of_a_tissue_are_nearly_as_bright_as_each_other(synthesis, atlas) -> None:
+    labels = torch.arange(5).view(1, 1, 5)
+    synthesiser = drawn(synthesis, atlas)
+    left, right, parcel = torch.stack([synthesiser._paint(labels)[0, 0] for _ in range(500)]).T[1:4]
+    spread = 1.2 * 20
+    assert left.std() == pytest.approx(spread, rel=0.1)
+    assert (left - right).std() == pytest.approx(2**0.5 * synthesis.OWN_TONE * spread, rel=0.1)
+    assert abs(np.corrcoef(left, parcel)[0, 1]) < 0.15
+
+
 def test_half_of_the_slabs_have_white_noise_and_half_are_interpolated(synthesis, atlas) -> None:
     synthesiser, flat = drawn(synthesis, atlas), torch.full((9, 40, 40), 100.0)
     scanned = [synthesiser._scanned(flat) for _ in range(60)]
@@ -49,3 +62,12 @@ def test_half_of_the_slabs_have_white_noise_and_half_are_interpolated(synthesis,
     neighbours = [np.corrcoef(image[:, 1:].ravel(), image[:, :-1].ravel())[0, 1] for image in scanned]
     assert all(correlation > -0.05 for correlation in neighbours)
     assert 20 <= sum(correlation > 0.1 for correlation in neighbours) <= 40
+
+
+def test_both_sides_and_all_of_the_cortex_are_one_tissue(synthesis, data_dir: Path) -> None:
+    white, other_white, cortex, parcel, other_parcel, fat = synthesis._tissues(
+        data_dir / "labels", np.array([2, 41, 3, 1002, 2035, 516])
+    )
+    assert white == other_white
+    assert cortex == parcel == other_parcel
+    assert len({white, cortex, fat}) == 3
