@@ -149,10 +149,11 @@ def assert_the_reference(
     heads: np.ndarray,
     scale: float = 1.0,
     atol: float = 0.0,
+    wanted: np.ndarray | None = None,
 ) -> None:
     """The same NaN, the same values, the same counts."""
     reference, fast = ReferenceEngine(network, CPU, policy), FastEngine(network, compute, policy)
-    expected, found = (engine.logits(slices, scale, heads) for engine in (reference, fast))
+    expected, found = (engine.logits(slices, scale, heads, wanted) for engine in (reference, fast))
     torch.testing.assert_close(found, expected, rtol=0, atol=atol, equal_nan=True)
     assert 0.01 < expected.isnan().float().mean() < 0.9
     assert_same_counts(fast.take_counts(), reference.take_counts())
@@ -169,6 +170,20 @@ def test_vinn_as_the_reference(compute, exact_vinn, threshold, count_include_pad
 def test_margins_of_poolings_as_the_reference(compute, exact_vinn, pool_margin) -> None:
     policy = replace(POLICY, threshold=0.6, pool_margin=pool_margin)
     assert_the_reference(exact_vinn, compute, policy, exact_slices(6), random_heads(6))
+
+
+@pytest.mark.parametrize(("threshold", "head"), [(0.4, "everything"), (0.5, "everything"), (0.5, "a part")])
+def test_what_is_wanted_as_the_reference(compute, exact_vinn, threshold, head) -> None:
+    wanted, policy = random_heads(6), replace(POLICY, threshold=threshold)
+    heads = np.roll(wanted | wanted[::-1], 5, axis=2) if head == "a part" else np.ones_like(wanted)
+    assert_the_reference(exact_vinn, compute, policy, exact_slices(6), heads, wanted=wanted)
+
+
+@pytest.mark.parametrize(("size", "mm"), [((80, 80), 0.8), ((96, 160), 0.5), ((80, 70), 1.0)])
+def test_what_is_wanted_at_other_voxel_sizes(instruction_set, exact_vinn, size, mm) -> None:
+    heads, policy = random_heads(6, size), replace(POLICY, threshold=0.5)
+    slices, wanted = exact_slices(6, size), np.roll(heads, 20, axis=2)
+    assert_the_reference(exact_vinn, CPU, policy, slices, heads, 1 / mm, atol=1e-4, wanted=wanted)
 
 
 @pytest.mark.parametrize("threshold", [0.4, 1.0])
