@@ -55,7 +55,9 @@ def sweep_points(
     """
     if "off" in modes:
         raise ConfigError("nan 'off' is the dense run, which is part of every sweep; leave it out of the list.")
-    settings: list[dict[str, Any]] = [{"nan": mode, "fill": fill, "paper_compat": paper_compat} for mode in modes]
+    settings: list[dict[str, Any]] = [
+        {"nan": mode, "fill": fill, "paper_compat": paper_compat, "find_brain": False} for mode in modes
+    ]
     with_margin = [setting for setting in settings if SkipOptions(**setting).marks_background]
     for setting in with_margin or settings:  # without any say it is refused below
         setting["margin"] = margin
