@@ -95,6 +95,15 @@ PaperCompat = Annotated[
         rich_help_panel=SKIPPING,
     ),
 ]
+FindBrain = Annotated[
+    bool | None,
+    typer.Option(
+        "--find-brain/--no-find-brain",
+        help="Find the brain first, and label only what is near it.",
+        show_default="with auto",
+        rich_help_panel=SKIPPING,
+    ),
+]
 NoReport = Annotated[
     bool, typer.Option("--no-report", help="Neither count skips nor write report/.", rich_help_panel=SKIPPING)
 ]
@@ -132,6 +141,7 @@ def segment_choices(
     max_ties: MaxTies = None,
     tie_tolerance: TieTolerance = None,
     paper_compat: PaperCompat = False,
+    find_brain: FindBrain = None,
     no_report: NoReport = False,
     native: Native = False,
     force: Force = False,

@@ -48,7 +48,7 @@ class DenseEngine:
         self._layers: SliceCounts | None = None
 
     @torch.inference_mode()
-    def logits(self, slices: Slices, scale: float, head: Mask | None = None) -> Tensor:
+    def logits(self, slices: Slices, scale: float, head: Mask | None = None, wanted: Mask | None = None) -> Tensor:
         """Logits of thick slices.
 
         Parameters
@@ -57,7 +57,7 @@ class DenseEngine:
             Thick slices (N, slices, H, W), 0..255; any N, computed ``batch_size`` at a time.
         scale
             1 mm divided by the voxel size.
-        head
+        head, wanted
             Where something may be skipped: nothing here.
 
         Returns
@@ -73,7 +73,8 @@ class DenseEngine:
         start = 0
         while start < len(slices):
             batch = slice(start, start + self.batch_size)
-            logits = self._run_if_memory_suffices(slices[batch], scale, None if head is None else head[batch])
+            masks = (None if mask is None else mask[batch] for mask in (head, wanted))
+            logits = self._run_if_memory_suffices(slices[batch], scale, *masks)
             if logits is None:
                 self._retreat()
                 continue
@@ -81,23 +82,33 @@ class DenseEngine:
             start += len(logits)
         return parts[0] if len(parts) == 1 else torch.cat([part.to(self.device) for part in parts])
 
-    def accumulate(self, slices: Slices, scale: float, head: Mask | None, sums: LogitSum) -> None:
+    def accumulate(
+        self, slices: Slices, scale: float, head: Mask | None, sums: LogitSum, wanted: Mask | None = None
+    ) -> None:
         """Add the logits of thick slices to sums. Parameters as of :meth:`logits`."""
-        sums.add(self.logits(slices, scale, head))
+        sums.add(self.logits(slices, scale, head, wanted))
 
-    def largest(self, slices: Slices, scale: float, head: Mask | None, sums: LogitSum, classes: Tensor) -> None:
+    def largest(
+        self,
+        slices: Slices,
+        scale: float,
+        head: Mask | None,
+        sums: LogitSum,
+        classes: Tensor,
+        wanted: Mask | None = None,
+    ) -> None:
         """Write the class of the largest of the sums with the logits added, the first of equal ones.
 
         Parameters
         ----------
-        slices, scale, head
+        slices, scale, head, wanted
             As of :meth:`logits`.
         sums
             Of the other views; they stay as they are.
         classes
             Written: uint8 (N, h, w).
         """
-        classes.copy_(sums.largest(self.logits(slices, scale, head)))
+        classes.copy_(sums.largest(self.logits(slices, scale, head, wanted)))
 
     def take_counts(self) -> SliceCounts:
         """What was skipped of the slices computed since the last call: nothing here."""
@@ -117,9 +128,11 @@ class DenseEngine:
         network(self._to_input(slices), (scale, scale))
         return counts_of(network)
 
-    def _run_if_memory_suffices(self, slices: Slices, scale: float, head: Mask | None) -> Tensor | None:
+    def _run_if_memory_suffices(
+        self, slices: Slices, scale: float, head: Mask | None, wanted: Mask | None
+    ) -> Tensor | None:
         try:
-            return self._run(slices, scale, head)
+            return self._run(slices, scale, head, wanted)
         except NotImplementedError as error:
             raise DeviceError(
                 f"PyTorch has no {self.device.type} version of an operation that the network needs ({error}); "
@@ -130,7 +143,7 @@ class DenseEngine:
                 raise
             return None
 
-    def _run(self, slices: Slices, scale: float, head: Mask | None) -> Tensor:
+    def _run(self, slices: Slices, scale: float, head: Mask | None, wanted: Mask | None) -> Tensor:
         logits: Tensor = self._network(self._to_input(slices), (scale, scale))
         self._example = slices[:1], scale
         self._computed += len(slices)

@@ -22,7 +22,7 @@ from nansurfer.engine.device import ComputeOptions, default_threads
 from nansurfer.engine.masks import LARGEST_KERNEL
 from nansurfer.engine.packed import pack_network
 from nansurfer.engine.protocol import Mask, Slices
-from nansurfer.engine.resampling import find_resamplings
+from nansurfer.engine.resampling import resamplings_of
 from nansurfer.engine.steps import Shared
 from nansurfer.engine.sums import LogitSum
 from nansurfer.engine.tally import Tally
@@ -34,6 +34,9 @@ from nansurfer.nn import NaNPolicy
 _logger = logging.getLogger("nansurfer")
 
 _SLICES_PER_THREAD = 4  # in a batch: their times differ, and so fewer threads wait for the last
+
+_Masks = tuple[Mask | None, Mask | None]
+"""Head, and where labels are wanted."""
 
 Use = Callable[[int, ctypes.CDLL, native.Classifier], None]
 """Told the number of a slice, the kernels that its features are for, and their classifier."""
@@ -104,7 +107,7 @@ class FastEngine:
             return False
         return native.load_kernels(half=precision == "float16") is not None
 
-    def logits(self, slices: Slices, scale: float, head: Mask | None = None) -> Tensor:
+    def logits(self, slices: Slices, scale: float, head: Mask | None = None, wanted: Mask | None = None) -> Tensor:
         """Logits of thick slices, NaN where they are skipped.
 
         Parameters
@@ -115,6 +118,8 @@ class FastEngine:
             1 mm divided by the voxel size; for a FastSurferCNN 1.
         head
             False where the input is NaN, bool (N, H, W); None: nowhere.
+        wanted
+            False where the last decoder's input is NaN, bool (N, H, W); None: nowhere.
 
         Returns
         -------
@@ -131,23 +136,33 @@ class FastEngine:
         def keep(index: int, kernels: ctypes.CDLL, native_classifier: native.Classifier) -> None:
             kernels.logits(native_classifier, logits[index].data_ptr())
 
-        self._run(slices, scale, head, classifier, keep)
+        self._run(slices, scale, (head, wanted), classifier, keep)
         return logits
 
-    def accumulate(self, slices: Slices, scale: float, head: Mask | None, sums: LogitSum) -> None:
+    def accumulate(
+        self, slices: Slices, scale: float, head: Mask | None, sums: LogitSum, wanted: Mask | None = None
+    ) -> None:
         """Add the logits of thick slices to sums; nothing where they are skipped. Parameters as of :meth:`logits`."""
 
         def add(index: int, kernels: ctypes.CDLL, classifier: native.Classifier) -> None:
             kernels.accumulate(classifier, sums.weight, sums.native(index))
 
-        self._run(slices, scale, head, self._classifier(sums.order), add)
+        self._run(slices, scale, (head, wanted), self._classifier(sums.order), add)
 
-    def largest(self, slices: Slices, scale: float, head: Mask | None, sums: LogitSum, classes: Tensor) -> None:
+    def largest(
+        self,
+        slices: Slices,
+        scale: float,
+        head: Mask | None,
+        sums: LogitSum,
+        classes: Tensor,
+        wanted: Mask | None = None,
+    ) -> None:
         """Write the class of the largest of the sums with the logits added, the first of equal ones.
 
         Parameters
         ----------
-        slices, scale, head
+        slices, scale, head, wanted
             As for :meth:`logits`.
         sums
             Of the other views; they stay as they are.
@@ -160,7 +175,7 @@ class FastEngine:
             to = classes[index].data_ptr()
             kernels.largest(classifier, sums.weight, sums.native(index), to, row, column)
 
-        self._run(slices, scale, head, self._classifier(sums.order), find)
+        self._run(slices, scale, (head, wanted), self._classifier(sums.order), find)
 
     def take_counts(self) -> SliceCounts:
         """What was skipped of the slices computed since the last call."""
@@ -179,19 +194,24 @@ class FastEngine:
             self._classifiers[key] = PackedClassifier(self._packed, self._kernels.class_block(), key)
         return self._classifiers[key]
 
-    def _run(self, slices: Slices, scale: float, head: Mask | None, classifier: PackedClassifier, use: Use) -> None:
+    def _run(self, slices: Slices, scale: float, masks: _Masks, classifier: PackedClassifier, use: Use) -> None:
         """Take each slice through the network in a thread, which then tells ``use`` of it."""
         n, _, height, width = slices.shape
         shared = self._prepare((height, width), scale)
+        head, wanted = masks
         if head is None:
             head = np.ones((n, height, width), bool)
+        if wanted is None:
+            decoded = np.ones((n, *shared.inner_size), bool)
+        else:
+            decoded = shared.zooms[0].readers(wanted) if shared.zooms else wanted
         tally = Tally(shared, n)
 
         def compute(index: int) -> None:
             workspace = self._workspaces.get()
             try:
                 if head[index].any():
-                    workspace.compute(slices[index], head[index])
+                    workspace.compute(slices[index], head[index], decoded[index])
                     if workspace.counter is not None:
                         tally.add(index, workspace.counter)
                     features = classifier.native(workspace.features, workspace.valid)
@@ -199,7 +219,8 @@ class FastEngine:
                         use(index, self._kernels, features)
                     else:
                         one = slice(index, index + 1)
-                        self._compute_exactly(slices[one], scale, head[one], classifier.order, partial(use, index))
+                        again = head[one], None if wanted is None else wanted[one]
+                        self._compute_exactly(slices[one], scale, again, classifier.order, partial(use, index))
                 else:
                     use(index, self._kernels, classifier.native(workspace.features, workspace.nowhere))
             finally:
@@ -215,7 +236,7 @@ class FastEngine:
         self,
         thick_slice: Slices,
         scale: float,
-        head: Mask,
+        masks: _Masks,
         order: Sequence[int] | None,
         use: Callable[[ctypes.CDLL, native.Classifier], None],
     ) -> None:
@@ -226,15 +247,14 @@ class FastEngine:
                 options = replace(self._options, precision="float32", threads=1)
                 self._exact = FastEngine(self._network, options, self._policy, counting=False)
             exact = self._exact
-            exact._run(thick_slice, scale, head, exact._classifier(order), lambda _, *features: use(*features))
+            exact._run(thick_slice, scale, masks, exact._classifier(order), lambda _, *features: use(*features))
 
     def _prepare(self, size: tuple[int, int], scale: float) -> Shared:
         """Make the threads' workspaces for slices of a size, and record what an empty slice is like."""
         if self._shared is not None and (self._shared.size, self._shared.scale) == (size, scale):
             return self._shared
         _check_size(self._network, size, scale)
-        network = self._network
-        zooms = find_resamplings(size, network.base_size, scale) if isinstance(network, FastSurferVINN) else None
+        zooms = resamplings_of(self._network, size, scale)
         shared = Shared(self._kernels, self._packed, self._policy, {}, size, scale, zooms)
         Workspace(shared, counting=False, recording=True).record_blanks()
         self._workspaces = SimpleQueue()

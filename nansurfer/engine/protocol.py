@@ -16,13 +16,14 @@ Slices = npt.NDArray[np.uint8]
 """Thick slices (N, slices, H, W), 0..255."""
 
 Mask = npt.NDArray[np.bool_]
-"""False where the input is NaN, (N, H, W)."""
+"""Of pixels, (N, H, W)."""
 
 
 class Engine(Protocol):
     """Runs one view's network on thick slices.
 
-    ``scale`` is 1 mm divided by the voxel size; ``head`` may be None where no NaN enters.
+    ``scale`` is 1 mm divided by the voxel size. The input is NaN where ``head`` is False; the last decoder's where
+    ``wanted`` is False, so that what no label is wanted for is seen but not decoded. Either may be None: nowhere.
 
     Attributes
     ----------
@@ -41,15 +42,25 @@ class Engine(Protocol):
     batch_size: int
     left_dense: tuple[str, ...]
 
-    def logits(self, slices: Slices, scale: float, head: Mask | None = None) -> Tensor:
+    def logits(self, slices: Slices, scale: float, head: Mask | None = None, wanted: Mask | None = None) -> Tensor:
         """Logits float32 (N, classes, H, W), NaN where they were skipped."""
         ...
 
-    def accumulate(self, slices: Slices, scale: float, head: Mask | None, sums: LogitSum) -> None:
+    def accumulate(
+        self, slices: Slices, scale: float, head: Mask | None, sums: LogitSum, wanted: Mask | None = None
+    ) -> None:
         """Add the logits to sums."""
         ...
 
-    def largest(self, slices: Slices, scale: float, head: Mask | None, sums: LogitSum, classes: Tensor) -> None:
+    def largest(
+        self,
+        slices: Slices,
+        scale: float,
+        head: Mask | None,
+        sums: LogitSum,
+        classes: Tensor,
+        wanted: Mask | None = None,
+    ) -> None:
         """Write the class of the largest of the sums with the logits added, the first of equal ones, uint8 (N, h, w).
 
         The sums, which are of the other views, stay as they are.

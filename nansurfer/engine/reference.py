@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 from torch import Tensor
 
@@ -9,15 +11,16 @@ from nansurfer.engine.counts import SliceCounts, concatenated, counts_of, tile_g
 from nansurfer.engine.dense import DenseEngine
 from nansurfer.engine.device import ComputeOptions
 from nansurfer.engine.protocol import Mask, Slices
+from nansurfer.engine.resampling import Resampling, resamplings_of
 from nansurfer.models import Network
-from nansurfer.nn import NaNPolicy, left_dense, nanify, record_blank, reset_counts, set_counting
+from nansurfer.nn import NaNMaxUnpool2d, NaNPolicy, left_dense, nanify, record_blank, reset_counts, set_counting
 
 
 class ReferenceEngine(DenseEngine):
     """Runs one view's network on thick slices with the layers of :mod:`nansurfer.nn`: obvious, and not fast.
 
     Logits are NaN where nothing was computed. In mode ``"background"`` the input is NaN outside of the ``head`` that
-    :meth:`logits` is given.
+    :meth:`logits` is given; in any mode, the last decoder's is NaN where no labels are ``wanted``.
 
     Parameters
     ----------
@@ -35,8 +38,10 @@ class ReferenceEngine(DenseEngine):
         super().__init__(network, options)
         self._network = nanify(self._network, policy)
         self.left_dense = tuple(left_dense(self._network))
+        self._last_unpool = cast(NaNMaxUnpool2d, self._network.get_submodule("decode1.unpool"))
         self._policy, self._counting = policy, counting
         self._prepared_for: tuple[tuple[int, ...], float] | None = None
+        self._zooms: tuple[Resampling, Resampling] | None = None
         self._counts: list[SliceCounts] = []
 
     def take_counts(self) -> SliceCounts:
@@ -44,8 +49,12 @@ class ReferenceEngine(DenseEngine):
         counts, self._counts = self._counts, []
         return concatenated(counts)
 
-    def _run(self, slices: Slices, scale: float, head: Mask | None) -> Tensor:
+    def _run(self, slices: Slices, scale: float, head: Mask | None, wanted: Mask | None) -> Tensor:
+        self._last_unpool.wanted = None
         self._prepare(slices, scale)
+        if wanted is not None:
+            seen = self._zooms[0].readers(wanted) if self._zooms else wanted
+            self._last_unpool.wanted = torch.from_numpy(seen).to(self.device)[:, None]
         x = self._to_input(slices)
         if head is not None:
             x.masked_fill_(torch.from_numpy(~head).to(self.device)[:, None], torch.nan)
@@ -64,4 +73,5 @@ class ReferenceEngine(DenseEngine):
         if self._policy.fill == "blank":
             record_blank(self._network, torch.zeros_like(self._to_input(slices[:1])), (scale, scale))
         set_counting(self._network, self._counting, grid=tile_grid(slices))
+        self._zooms = resamplings_of(self._network, (slices.shape[2], slices.shape[3]), scale)
         self._prepared_for = size

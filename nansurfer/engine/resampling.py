@@ -7,7 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import nn
 
+from nansurfer.models import FastSurferVINN
 from nansurfer.models.blocks import zoom
 
 
@@ -76,6 +78,18 @@ class Resampling:
     def size(self) -> tuple[int, int]:
         """Height and width of the result."""
         return len(self.rows.first), len(self.columns.first)
+
+    def readers(self, mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+        """The pixels of the result that read any of a mask's (N, H, W)."""
+        for axis, places in ((1, self.rows), (2, self.columns)):
+            mask = mask.take(places.first, axis) | mask.take(places.second, axis)
+            np.moveaxis(mask, axis, 0)[places.first < 0] = False  # padding
+        return mask
+
+
+def resamplings_of(network: nn.Module, size: tuple[int, int], scale: float) -> tuple[Resampling, Resampling] | None:
+    """How a network resamples the features of slices of a size; None where it does not."""
+    return find_resamplings(size, network.base_size, scale) if isinstance(network, FastSurferVINN) else None
 
 
 def find_resamplings(

@@ -344,12 +344,22 @@ class Pool(Step):
 
 
 class Unpool(Step):
-    """Max unpooling that undoes ``pool``, and maxout with what was pooled: the features of the skip connection."""
+    """Max unpooling that undoes ``pool``, and maxout with what was pooled: the features of the skip connection.
+
+    Where a mask ``wanted`` is given, only there.
+    """
 
     def __init__(
-        self, shared: Shared, pool: Pool, pooled: FeatureMap, pooled_mask: ByteMask, targets: Sequence[Target]
+        self,
+        shared: Shared,
+        pool: Pool,
+        pooled: FeatureMap,
+        pooled_mask: ByteMask,
+        targets: Sequence[Target],
+        wanted: ByteMask | None = None,
     ) -> None:
         self._kernels, self._skip, self._pooled = shared.kernels, pool.input_mask, pooled_mask
+        self._wanted = wanted
         self._kept = pool, pooled, targets  # their memory
         self.mask: ByteMask = np.zeros(pool.input_mask.shape, np.uint8)
         height, width = pool.input_mask.shape
@@ -366,8 +376,9 @@ class Unpool(Step):
             self._native.outputs[number] = target.native()
 
     def find_masks(self) -> None:
-        pooled, skip, output = (mask.ctypes.data for mask in (self._pooled, self._skip, self.mask))
-        self._kernels.mask_unpool(pooled, skip, *self._skip.shape, output, self._runs.native)
+        skip = self._skip if self._wanted is None else self._skip & self._wanted
+        pooled, output = self._pooled.ctypes.data, self.mask.ctypes.data
+        self._kernels.mask_unpool(pooled, skip.ctypes.data, *skip.shape, output, self._runs.native)
 
     def compute(self) -> None:
         self._kernels.unpool(self._native)

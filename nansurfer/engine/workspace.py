@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nansurfer.engine.maps import FeatureMap
-from nansurfer.engine.masks import RunTable
+from nansurfer.engine.masks import ByteMask, RunTable
 from nansurfer.engine.packed import PackedBlock
 from nansurfer.engine.resampling import Resampling
 from nansurfer.engine.steps import (
@@ -100,15 +100,21 @@ class Workspace:
         depths = range(len(self._network.encoders) + 1)
         self._levels = [self._level(channels, (height >> depth, width >> depth)) for depth in depths]
         self._last_level = self._level(channels, shared.size) if shared.zooms else self._levels[0]
+        self._wanted: ByteMask = np.zeros(shared.inner_size, np.uint8)
         self._steps: list[Step] = []
         self._entry = self._enter()
         classification = self._classify(self._wire())
         self.features, self.valid = self._last_level.features, classification.valid
         self.nowhere = RunTable(*shared.size)
 
-    def compute(self, thick_slice: npt.NDArray[np.uint8], head: npt.NDArray[np.bool_]) -> None:
-        """Take a thick slice (slices, H, W) through the network; NaN enters where ``head`` (H, W) is False."""
-        self._entry.slice[:], self._entry.mask[:] = thick_slice, head
+    def compute(
+        self, thick_slice: npt.NDArray[np.uint8], head: npt.NDArray[np.bool_], wanted: npt.NDArray[np.bool_]
+    ) -> None:
+        """Take a thick slice (slices, H, W) through the network.
+
+        NaN enters where ``head`` (H, W) is False, and the last decoder where ``wanted``, of the U-Net's size, is.
+        """
+        self._entry.slice[:], self._entry.mask[:], self._wanted[:] = thick_slice, head, wanted
         if self.counter is not None:
             self.counter.seconds = 0.0
         for step in self._steps:
@@ -118,7 +124,7 @@ class Workspace:
 
     def record_blanks(self) -> None:
         """Take an empty slice through the network, all of it, and keep each layer's input in ``shared``."""
-        self._entry.slice[:], self._entry.mask[:] = 0, 1
+        self._entry.slice[:], self._entry.mask[:], self._wanted[:] = 0, 1, 1
         for step in self._steps:
             step.find_masks()
         for step in self._steps:
@@ -205,7 +211,8 @@ class Workspace:
         )
         for depth, block in zip((3, 2, 1, 0), self._network.decoders, strict=True):
             level, below = levels[depth], levels[depth + 1]
-            unpool = Unpool(self._shared, pools[depth], below.features, source.mask, level.entries(block))
+            wanted = None if depth else self._wanted
+            unpool = Unpool(self._shared, pools[depth], below.features, source.mask, level.entries(block), wanted)
             self._steps.append(unpool)
             source = Source(unpool.mask, source.channels)
             written = [Target(level.features)] if depth else targets

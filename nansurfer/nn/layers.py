@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any, ClassVar, TypeVar
@@ -144,9 +145,17 @@ class NaNMaxPool3d(NaNMaxPool, nn.MaxPool3d):
 
 
 class NaNMaxUnpool(NaNLayer, pooling._MaxUnpoolNd):
-    """What :class:`NaNMaxUnpool2d` and :class:`NaNMaxUnpool3d` have in common."""
+    """What :class:`NaNMaxUnpool2d` and :class:`NaNMaxUnpool3d` have in common.
+
+    Attributes
+    ----------
+    wanted
+        Bool, of any shape that fits the output: where it is False the output is NaN, so that a decoder skips what
+        nobody needs, although the encoder has seen it. None: everything is wanted.
+    """
 
     options: UnpoolOptions
+    wanted: Tensor | None
     # Integers or tuples; PyTorch declares them in 2D and 3D only.
     kernel_size: Any
     stride: Any
@@ -158,10 +167,13 @@ class NaNMaxUnpool(NaNLayer, pooling._MaxUnpoolNd):
 
     def _prepare(self, **options: Any) -> None:
         self.options = UnpoolOptions(**options)
+        self.wanted = None
 
     def forward(self, x: Tensor, indices: Tensor, output_size: Sequence[int] | None = None) -> Tensor:
         """The larger map; see :func:`nansurfer.nn.functional.nan_max_unpool2d`."""
-        return max_unpool(self.dims, x, indices, self.kernel_size, self.stride, self.padding, output_size, self.options)
+        options = self.options
+        x = max_unpool(self.dims, x, indices, self.kernel_size, self.stride, self.padding, output_size, options)
+        return x if self.wanted is None else x.masked_fill(~self.wanted, math.nan)
 
 
 class NaNMaxUnpool2d(NaNMaxUnpool, nn.MaxUnpool2d):

@@ -78,6 +78,9 @@ class Scene:
     max_share
         Largest share of the volume whose logits are held at once; slices of two views are computed again for every
         further part.
+    wanted
+        False where no labels are wanted, bool (X, Y, Z); None: nowhere. The networks see what is there, but their last
+        decoder skips it.
     """
 
     volume: npt.NDArray[np.uint8]
@@ -86,6 +89,7 @@ class Scene:
     head: npt.NDArray[np.bool_] | None = None
     margin: int = 0
     max_share: float = MAX_SHARE
+    wanted: npt.NDArray[np.bool_] | None = None
 
 
 OnCounts = Callable[[View, int, int, SliceCounts], None]
@@ -170,7 +174,7 @@ class _SlabSum:
         part = slice(start - along.start, stop - along.start)
         classes = _seen(self._classes, view)[part]
         sums = LogitSum(_seen(self._total, view)[part], model.weight, (rows, columns), model.order, self._nan_wins)
-        head = self._head(view, model, start, stop)
+        head, wanted = self._head(view, model, start, stop), self._wanted(view, start, stop)
         if head is not None and not head.any() and not self._nan_wins:
             if is_last:
                 classes.copy_(sums.largest())
@@ -178,9 +182,9 @@ class _SlabSum:
         volume, scale = to_view(self._scene.volume, view), self._scene.scale
         slices = thick_slices(volume, start, stop, model.slices)
         if is_last:
-            model.engine.largest(slices, scale, head, sums, classes)
+            model.engine.largest(slices, scale, head, sums, classes, wanted)
         else:
-            model.engine.accumulate(slices, scale, head, sums)
+            model.engine.accumulate(slices, scale, head, sums, wanted)
         if self._on_counts:
             self._on_counts(view, start, volume.shape[2], model.engine.take_counts())
 
@@ -189,6 +193,12 @@ class _SlabSum:
         if self._scene.head is None:
             return None
         return thick_mask(to_view(self._scene.head, view), start, stop, model.slices, self._scene.margin)
+
+    def _wanted(self, view: View, start: int, stop: int) -> npt.NDArray[np.bool_] | None:
+        """Where the slices' labels are wanted, bool (N, H, W)."""
+        if self._scene.wanted is None:
+            return None
+        return np.moveaxis(to_view(self._scene.wanted, view)[:, :, start:stop], 2, 0)
 
 
 def _seen(volume: Tensor, view: View) -> Tensor:

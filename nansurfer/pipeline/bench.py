@@ -55,6 +55,7 @@ TECHNIQUES = (
     Technique("folded", "batch norms folded", {"engine": "reference", "nan": "off"}),
     Technique("kernels", "compiled kernels", {"engine": "fast", "nan": "off"}),
     Technique("background", "background NaN", {"engine": "fast", "nan": "background"}),
+    Technique("brain", "labels near the brain only", {"engine": "fast", "nan": "background", "find_brain": True}),
 )
 """The first is what all are measured against. PyTorch's layers are channels-last in every row, the first included."""
 

@@ -58,6 +58,8 @@ class SegmentOptions:
         unknown = [view for view in self.views if view not in VIEWS]
         if unknown or not self.views or len(set(self.views)) < len(self.views):
             raise ConfigError(f"views are {','.join(self.views) or 'none'}; choose from {','.join(VIEWS)}, each once.")
+        if self.fastsurfer_compat and self.skip.find_brain:
+            raise ConfigError("find_brain has no say when everything is computed as FastSurfer does; leave it out.")
         if self.fastsurfer_compat and self.skip.nan == "auto":
             object.__setattr__(self, "skip", SkipOptions(nan="off"))
         if self.compute.engine == "fast":

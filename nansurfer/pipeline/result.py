@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -48,6 +49,9 @@ class SegmentationResult:
         Where and how the networks were run; empty for a result read from disk.
     skip_report
         What the networks did not compute; None where it was not counted, and for a result read from disk.
+    brain_search
+        What came of the search for the brain, as in ``nansurfer.json``; None where it was not looked for, and for a
+        result read from disk.
     """
 
     conformed: nib.MGHImage
@@ -61,6 +65,7 @@ class SegmentationResult:
     device: str = ""
     engine: str = ""
     skip_report: SkipReport | None = None
+    brain_search: Mapping[str, Any] | None = None
 
 
 def result_from_classes(conformed: nib.MGHImage, classes: npt.NDArray[np.uint8]) -> SegmentationResult:

@@ -12,6 +12,7 @@ from typing import Any
 
 import nibabel as nib
 import numpy as np
+import numpy.typing as npt
 import torch
 from nibabel.spatialimages import SpatialImage
 
@@ -30,6 +31,7 @@ from nansurfer.files import sha256
 from nansurfer.labels import MIN_BRAIN_VOLUME_ML
 from nansurfer.models import ModelConfig, Network
 from nansurfer.pipeline.aggregate import MAX_SHARE, Scene, ViewModel, aggregate_views
+from nansurfer.pipeline.brain import NO_BRAIN_BELOW_ML, BrainRegion, find_brain
 from nansurfer.pipeline.options import SegmentOptions, make_options
 from nansurfer.pipeline.outputs import (
     holds_result_of,
@@ -45,9 +47,6 @@ from nansurfer.pipeline.skipping import SkipLog
 from nansurfer.report import SkipReport
 from nansurfer.volume import EXTENSIONS, View, conform, head_box, head_mask, mask_box, read_image, whole_box
 from nansurfer.weights import WeightSet, load_network, resolve
-
-NO_BRAIN_BELOW_ML = 100.0
-"""Less than a third of a newborn's brain: whatever was labelled, it is no brain."""
 
 NETWORK_STAGE = "Running the network"
 """Name of the stage whose time the engines decide."""
@@ -188,6 +187,7 @@ class Segmenter:
                     "sha256": self.weights.checksums(),
                 },
                 "brain_volume_ml": round(result.brain_volume_ml, 3),
+                "brain_search": result.brain_search,
             }
             if report := result.skip_report:
                 facts["skip_report"] = {**report.bookkeeping, "report_s": round(report_s, 3)}
@@ -202,16 +202,10 @@ class Segmenter:
             scene = self._scene(conformed)
         with watch.stage("Loading weights"):
             models = self.models(scene)
-        engine, log = next(iter(models.values())).engine, SkipLog()
+        engine = next(iter(models.values())).engine
         _logger.info("Engine: %s, on %s.", engine.name, engine.device)
         with watch.stage(NETWORK_STAGE):
-            classes = aggregate_views(
-                scene,
-                models,
-                progress,
-                nan_wins=self.options.skip.paper_compat,
-                on_counts=log.add if self.options.report else None,
-            )
+            classes, log, brain = self._classes(scene, models, progress)
         with watch.stage("Labelling"):
             result = result_from_classes(conformed, classes)
         self._check_brain(result)
@@ -220,15 +214,38 @@ class Segmenter:
             timings_s=watch.timings_s,
             device=str(engine.device),
             engine=engine.name,
-            skip_report=self._skip_report(log, engine) if self.options.report else None,
+            skip_report=self._skip_report(log, brain, engine) if self.options.report else None,
+            brain_search=brain.findings | {"slices": brain.slices, "search_s": brain.search_s} if brain else None,
         )
 
-    def _skip_report(self, log: SkipLog, engine: Engine) -> SkipReport:
+    def _classes(
+        self, scene: Scene, models: Mapping[View, ViewModel], progress: Progress
+    ) -> tuple[npt.NDArray[np.uint8], SkipLog, BrainRegion | None]:
+        """The class of each voxel, what was skipped, and what the computation was restricted to, if it was."""
+        if not self.options.skip.finds_brain:
+            return *self._aggregate(scene, models, progress), None
+        brain = find_brain(scene, models, progress, counting=self.options.report)
+        classes, log = self._aggregate(brain.scene, models, progress)
+        if brain.may_cut(classes):
+            _logger.warning("Labels reach farther than the brain was found to; all of the head is segmented now.")
+            brain = brain.given_up()
+            classes, log = self._aggregate(brain.scene, models, progress)
+        return classes, log, brain
+
+    def _aggregate(
+        self, scene: Scene, models: Mapping[View, ViewModel], progress: Progress
+    ) -> tuple[npt.NDArray[np.uint8], SkipLog]:
+        log = SkipLog()
+        on_counts = log.add if self.options.report else None
+        nan_wins = self.options.skip.paper_compat
+        return aggregate_views(scene, models, progress, nan_wins=nan_wins, on_counts=on_counts), log
+
+    def _skip_report(self, log: SkipLog, brain: BrainRegion | None, engine: Engine) -> SkipReport:
         counted = [array for view in log.views for array in (view.skipped, view.mixed, view.tiles)]
         return SkipReport(
             sid="",
             versions=package_versions(),
-            options=self.options.skip.chosen() | {"weights": self.weights.name},
+            options=self.options.skip.chosen() | {"weights": self.weights.name} | (brain.findings if brain else {}),
             views=log.views,
             bookkeeping={
                 "counting_s": round(log.counting_s, 3),

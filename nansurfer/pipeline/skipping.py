@@ -50,6 +50,9 @@ class SkipOptions:
     paper_compat
         As the papers: every slice is computed, padding counts as values, and a voxel that is NaN in any view is
         background.
+    find_brain
+        Whether the brain is found first, and labels are wanted near it only (:mod:`nansurfer.pipeline.brain`); None:
+        in mode ``"auto"``.
 
     Raises
     ------
@@ -65,6 +68,7 @@ class SkipOptions:
     max_ties: int | None = None
     tie_tolerance: float | None = None
     paper_compat: bool = False
+    find_brain: bool | None = None
 
     def __post_init__(self) -> None:
         if self.nan not in get_args(NaNMode):
@@ -74,6 +78,10 @@ class SkipOptions:
         meaningless = [name for name in self._without_say if getattr(self, name) is not None]
         if meaningless:
             raise ConfigError(f"{', '.join(meaningless)} has no say when nan is '{self.nan}'; leave it out.")
+        if self.find_brain and (self.nan == "off" or self.paper_compat):
+            raise ConfigError(
+                "find_brain has no say where nothing is to be left out (nan 'off', paper_compat); leave it out."
+            )
         self.policy()
 
     @property
@@ -87,10 +95,16 @@ class SkipOptions:
         """Whether NaN enters at the input."""
         return self.nan in ("auto", "background")
 
+    @property
+    def finds_brain(self) -> bool:
+        """Whether the brain is looked for."""
+        return self.nan == "auto" and not self.paper_compat if self.find_brain is None else self.find_brain
+
     def chosen(self) -> dict[str, Any]:
         """Every choice by its name; None where it has no say."""
         given = asdict(self)
         if self.nan != "off":
+            given["find_brain"] = self.finds_brain
             defaults = _BACKGROUND if self.marks_background else _PAPERS
             given |= {name: value for name, value in defaults.items() if given[name] is None}
         if self.marks_background:

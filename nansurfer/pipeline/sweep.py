@@ -48,7 +48,7 @@ def sweep_points(modes: Sequence[str], thresholds: Sequence[float], **choices: A
     """
     if "off" in modes:
         raise ConfigError("nan 'off' is the dense run, which is part of every sweep; leave it out of the list.")
-    settings: list[dict[str, Any]] = [{"nan": mode} for mode in modes]
+    settings: list[dict[str, Any]] = [{"nan": mode, "find_brain": False} for mode in modes]
     by_default = [SkipOptions(**own).chosen() for own in settings]
     for name, value in choices.items():
         concerned = [own for own, chosen in zip(settings, by_default, strict=True) if chosen.get(name) is not None]

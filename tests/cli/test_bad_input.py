@@ -212,7 +212,7 @@ def test_forms_that_disagree_are_a_warning(segment, instant_network, tmp_path: P
 def test_the_networks_memory_runs_out(segment, blob_path: Path, tmp_path: Path, monkeypatch) -> None:
     """Batches shrink, then a single slice does not fit either."""
 
-    def exhaust(self, slices, scale, head) -> None:
+    def exhaust(self, slices, scale, head, wanted) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory.")
 
     monkeypatch.setattr("nansurfer.engine.dense.DenseEngine._run", exhaust)

@@ -131,7 +131,7 @@ def test_the_cpu_takes_over_from_a_gpu(caplog) -> None:
     stub = TooSmall(capacity=0)
     engine = engine_with(stub)
     engine.device = torch.device("meta")  # stands for a GPU; the stub never computes there
-    engine._run = lambda x, scale, head: stub(torch.from_numpy(x).float() / 255, scale)
+    engine._run = lambda x, scale, head, wanted: stub(torch.from_numpy(x).float() / 255, scale)
     with caplog.at_level(logging.WARNING, "nansurfer"):
         assert_numbered(engine.logits(numbered(2), 1.0))
     assert engine.device == torch.device("cpu")

@@ -180,10 +180,11 @@ def assert_the_reference(
     heads: np.ndarray,
     scale: float = 1.0,
     tolerance: float = 0.0,
+    wanted: np.ndarray | None = None,
 ) -> None:
     """The same NaN, the same values (to a part of the largest), the same counts."""
     reference, fast = ReferenceEngine(network, CPU, policy), FastEngine(network, compute, policy)
-    expected, found = (engine.logits(slices, scale, heads) for engine in (reference, fast))
+    expected, found = (engine.logits(slices, scale, heads, wanted) for engine in (reference, fast))
     atol = tolerance * expected.nan_to_num().abs().max().item()
     torch.testing.assert_close(found, expected, rtol=0, atol=atol, equal_nan=True)
     assert 0.01 < expected.isnan().float().mean() < 0.9
@@ -214,6 +215,20 @@ def test_vinn_as_the_reference(instruction_set, shallow_vinn, policy) -> None:
 def test_vinn_in_float16_as_the_reference(exact_vinn, policy) -> None:
     """Where nothing is rounded, both are the same to the last bit, whatever poolings choose."""
     assert_the_reference(exact_vinn, replace(CPU, precision="float16"), policy, exact_slices(6), random_heads(6))
+
+
+@pytest.mark.parametrize(("threshold", "head"), [(0.4, "everything"), (0.5, "everything"), (0.5, "a part")])
+def test_what_is_wanted_as_the_reference(instruction_set, shallow_vinn, threshold, head) -> None:
+    wanted, policy = random_heads(6), replace(POLICY, threshold=threshold)
+    heads = np.roll(wanted | wanted[::-1], 5, axis=2) if head == "a part" else np.ones_like(wanted)
+    assert_the_reference(shallow_vinn, CPU, policy, random_slices(6), heads, tolerance=1e-5, wanted=wanted)
+
+
+@pytest.mark.parametrize(("size", "mm"), [((80, 80), 0.8), ((96, 160), 0.5), ((80, 70), 1.0)])
+def test_what_is_wanted_at_other_voxel_sizes(instruction_set, shallow_vinn, size, mm) -> None:
+    heads, policy = random_heads(6, size), replace(POLICY, threshold=0.5)
+    slices, wanted = random_slices(6, size), np.roll(heads, 20, axis=2)
+    assert_the_reference(shallow_vinn, CPU, policy, slices, heads, 1 / mm, tolerance=1e-5, wanted=wanted)
 
 
 @pytest.mark.parametrize("threshold", [0.4, 1.0])

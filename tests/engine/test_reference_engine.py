@@ -53,6 +53,27 @@ def test_the_background_is_nan_and_the_head_is_not(network, slices, head):
     assert empty.isnan().all()
 
 
+def test_what_is_not_wanted_is_seen_but_not_decoded(network, slices, head):
+    engine = ReferenceEngine(network, CPU, NaNPolicy("background", 0.5, "blank"))
+    everywhere = np.ones_like(head)
+    whole = engine.logits(slices, 1.0, everywhere)
+    counted = engine.take_counts()
+    left = everywhere.copy()
+    left[:, :, 40:] = False
+    half = engine.logits(slices, 1.0, everywhere, left)
+    counts = engine.take_counts()
+    assert half[..., 56:].isnan().all()
+    torch.testing.assert_close(half[..., :24], whole[..., :24], rtol=0, atol=1e-5)  # two blocks see no farther
+    assert not torch.allclose(half[..., 32:36], whole[..., 32:36], atol=1e-3)
+    skipped = dict(zip(counts.layers, (counts.skipped - counted.skipped).sum(axis=1).tolist(), strict=True))
+    assert {name.partition(".")[0] for name, more in skipped.items() if more} == {
+        "decode1",
+        "outp_block",
+        "classifier",
+    }
+    torch.testing.assert_close(engine.logits(slices, 1.0, everywhere), whole, rtol=0, atol=0)  # nothing stays behind
+
+
 @pytest.mark.parametrize("batch_size", [1, 2])
 def test_counts_are_those_of_each_slice(network, slices, head, batch_size):
     policy = NaNPolicy("background", 1.0, "blank")

@@ -51,6 +51,18 @@ def test_places(size, target, scale, first, second, share) -> None:
     assert (places.first.tolist(), places.second.tolist(), places.share.tolist()) == (first, second, share)
 
 
+def test_pixels_that_read_any_of_a_mask() -> None:
+    """Along the columns 0 and 1 make the first, 2 and 3 the second, and the third is padding."""
+    rows, columns = find_places(3, 3, 1.0)[0], find_places(4, 3, 2.0)[0]
+    mask = np.array([[[0, 0, 0, 0], [0, 1, 0, 0], [1, 0, 0, 1]]], bool)
+    assert Resampling(rows, columns).readers(mask).astype(int).tolist() == [[[0, 0, 0], [1, 0, 0], [1, 1, 0]]]
+    assert Resampling(columns, rows).readers(mask.swapaxes(1, 2))[0].T.astype(int).tolist() == [
+        [0, 0, 0],
+        [1, 0, 0],
+        [1, 1, 0],
+    ]
+
+
 @pytest.mark.parametrize("scale", [1.0, 1.0000001, 1.001])
 def test_what_changes_nothing(scale) -> None:
     assert find_resamplings((256, 64), (256, 64), scale) is None

@@ -92,6 +92,16 @@ def test_pooling_and_unpooling_use_theirs() -> None:
     assert unpool(*pool(x)).isnan().flatten().tolist() == [True] + [False] * 7
 
 
+def test_unpooling_gives_only_what_is_wanted() -> None:
+    unpool = NaNMaxUnpool2d(2)
+    x, indices = torch.tensor([[[[5.0, 7.0]]]]), torch.tensor([[[[1, 6]]]])
+    unpool.wanted = torch.tensor([[True, True, True, True], [False, True, False, True]])
+    nan = torch.nan
+    expected = torch.tensor([[[[0, 5, 0, 0], [nan, 0, nan, 0]]]])
+    torch.testing.assert_close(unpool(x, indices), expected, rtol=0, atol=0, equal_nan=True)
+    assert unpool.state_dict() == {}
+
+
 def test_summary_names_the_options() -> None:
     assert "threshold=0.5" in repr(NaNConv2d(1, 1, 1, threshold=0.5))
     assert "max_ties=2" in repr(NaNMaxPool2d(2, max_ties=2))

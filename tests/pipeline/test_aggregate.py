@@ -31,7 +31,7 @@ class TableEngine:
         self.table, self.batch_size = table, batch_size
         self.batches: list[int] = []
 
-    def logits(self, slices: np.ndarray, scale: float, head: np.ndarray | None = None) -> Tensor:
+    def logits(self, slices: np.ndarray, scale: float, head=None, wanted=None) -> Tensor:
         assert slices.shape[1] == 7
         self.batches.append(len(slices))
         return self.table[torch.from_numpy(slices[:, 3]).long()].permute(0, 3, 1, 2)
@@ -39,11 +39,11 @@ class TableEngine:
     def release(self) -> None:
         """Nothing is kept."""
 
-    def accumulate(self, slices: np.ndarray, scale: float, head: np.ndarray | None, sums: LogitSum) -> None:
-        sums.add(self.logits(slices, scale, head))
+    def accumulate(self, slices: np.ndarray, scale: float, head, sums: LogitSum, wanted=None) -> None:
+        sums.add(self.logits(slices, scale, head, wanted))
 
-    def largest(self, slices, scale, head, sums: LogitSum, classes: Tensor) -> None:
-        classes.copy_(sums.largest(self.logits(slices, scale, head)))
+    def largest(self, slices, scale, head, sums: LogitSum, classes: Tensor, wanted=None) -> None:
+        classes.copy_(sums.largest(self.logits(slices, scale, head, wanted)))
 
 
 def random_tables(seed: int = 0) -> dict[View, Tensor]:
@@ -163,7 +163,7 @@ def test_batches_change_nothing(batch_size) -> None:
 
 def test_no_slice_is_left_out_when_batches_shrink() -> None:
     class Shrinking(TableEngine):
-        def logits(self, slices: np.ndarray, scale: float, head: np.ndarray | None = None) -> Tensor:
+        def logits(self, slices: np.ndarray, scale: float, head=None, wanted=None) -> Tensor:
             logits = super().logits(slices, scale)
             self.batch_size = max(1, self.batch_size // 2)
             return logits
@@ -219,8 +219,8 @@ def test_the_views_axes_are_fastsurfers() -> None:
     """Each view's network sees (H, W) of the right axes, at the right slice."""
     seen: dict[str, np.ndarray] = {}
 
-    def recorder(view: View) -> Callable[[np.ndarray, float, None], Tensor]:
-        def logits(slices: np.ndarray, scale: float, head: None) -> Tensor:
+    def recorder(view: View) -> Callable[[np.ndarray, float, None, None], Tensor]:
+        def logits(slices: np.ndarray, scale: float, head: None, wanted: None) -> Tensor:
             seen.setdefault(view, slices[0, 3])
             return torch.zeros(len(slices), CLASSES[view], *slices.shape[2:])
 
@@ -277,7 +277,7 @@ def test_slices_without_head_are_not_computed() -> None:
     seen: list[np.ndarray] = []
 
     class Listening(TableEngine):
-        def logits(self, slices: np.ndarray, scale: float, head: np.ndarray | None = None) -> Tensor:
+        def logits(self, slices: np.ndarray, scale: float, head=None, wanted=None) -> Tensor:
             assert head is not None
             seen.append(head)
             return super().logits(slices, scale)
@@ -290,6 +290,22 @@ def test_slices_without_head_are_not_computed() -> None:
     assert all(mask.shape == (1, *SHAPE[:2]) and mask[0, :2, :2].all() and mask.sum() == 4 for mask in seen)
     np.testing.assert_array_equal(np.unique(classes[:, :, :4]), 5)
     np.testing.assert_array_equal(np.unique(classes[:, :, 4:]), 0)
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_the_engines_are_told_what_is_wanted(view) -> None:
+    """In each view as the volume itself: what is wanted is what a threshold gives of it."""
+    seen: list[bool] = []
+
+    class Listening(TableEngine):
+        def logits(self, slices: np.ndarray, scale: float, head=None, wanted=None) -> Tensor:
+            seen.append(np.array_equal(wanted, slices[:, 3] > 99))
+            return super().logits(slices, scale)
+
+    models = {view: ViewModel(Listening(random_tables()[view], 4), 0.4, 7, ORDER[view])}
+    aggregate_views(Scene(VOLUME, whole_box(VOLUME), wanted=VOLUME > 99), models, Progress())
+    assert seen
+    assert all(seen)
 
 
 def test_skips_are_told_with_their_place() -> None:

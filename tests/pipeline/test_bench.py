@@ -19,7 +19,7 @@ from nansurfer.report import SkipReport, ViewSkips
 from nansurfer.report.bench import BenchRow
 
 CUBE = (256, 256, 256)
-ALL = ["dense", "cropped", "folded", "kernels", "background"]
+ALL = ["dense", "cropped", "folded", "kernels", "background", "brain"]
 
 
 class Machine:
@@ -104,7 +104,7 @@ class TestTechniques:
 
     def test_unknown(self) -> None:
         with pytest.raises(
-            ConfigError, match=r"no row 'fast'; choose from dense, cropped, folded, kernels, background"
+            ConfigError, match=r"no row 'fast'; choose from dense, cropped, folded, kernels, background, brain"
         ):
             find_techniques(["dense", "fast"])
 
@@ -188,7 +188,7 @@ class TestWhatIsToldBeforeTheWork:
 
     def test_no_kernels(self, run, machine: Machine, monkeypatch) -> None:
         monkeypatch.setattr(module, "fast_kernels_available", lambda: False)
-        with pytest.raises(DeviceError, match="which kernels, background need; choose other rows"):
+        with pytest.raises(DeviceError, match="which kernels, background, brain need; choose other rows"):
             run()
         assert machine.runs == []
         assert len(run("folded", repeats=1)) == 2

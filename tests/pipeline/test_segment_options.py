@@ -48,6 +48,7 @@ def test_a_whole_compute_is_taken_too() -> None:
         ({"engine": "fast", "fastsurfer_compat": True}, "The fast engine cannot compute as FastSurfer"),
         ({"engine": "fast", "paper_compat": True}, "The fast engine cannot compute as .* the NaN papers"),
         ({"engine": "fast", "nan": "aggressive"}, 'The fast engine serves the NaN mode "background"'),
+        ({"find_brain": True, "fastsurfer_compat": True}, "find_brain has no say when everything is computed"),
         ({"colour": 1, "size": 2}, "Unknown options: colour, size; known are batch_size, compute, device"),
     ],
 )

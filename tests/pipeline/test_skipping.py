@@ -35,6 +35,24 @@ def test_what_is_not_chosen_follows_from_the_rest(options, expected):
     assert chosen(**options) == expected
 
 
+@pytest.mark.parametrize(
+    ("options", "finds"),
+    [
+        ({}, True),
+        ({"find_brain": False}, False),
+        ({"paper_compat": True}, False),
+        ({"nan": "off", "find_brain": False}, False),
+        ({"nan": "off"}, False),
+        ({"nan": "background"}, False),
+        ({"nan": "background", "find_brain": True}, True),
+        ({"nan": "conservative"}, False),
+        ({"nan": "aggressive", "find_brain": True}, True),
+    ],
+)
+def test_when_the_brain_is_looked_for(options, finds):
+    assert SkipOptions(**options).finds_brain is finds
+
+
 def test_the_layers_policy():
     policy = SkipOptions(nan="aggressive", tie_tolerance=1e-3, paper_compat=True).policy()
     assert (policy.mode, policy.threshold, policy.fill, policy.rtol) == ("aggressive", 0.5, "mean", 1e-3)
@@ -58,6 +76,8 @@ def test_the_layers_policy():
         ({"max_ties": 2, "tie_tolerance": 0.1}, "max_ties, tie_tolerance has no say when nan is 'auto'"),
         ({"nan": "conservative", "fill": "blank"}, "blank"),
         ({"nan": "aggressive", "max_ties": 0}, "max_ties"),
+        ({"nan": "off", "find_brain": True}, "find_brain has no say where nothing is to be left out"),
+        ({"paper_compat": True, "find_brain": True}, "find_brain has no say where nothing is to be left out"),
     ],
 )
 def test_what_makes_no_sense_is_refused(options, message):

@@ -124,8 +124,12 @@ class TestPoints:
     def test_a_choice_goes_where_it_has_a_say(self) -> None:
         choices = {"margin": 3, "pool_margin": 4, "max_ties": 2, "tie_tolerance": 1e-3, "paper_compat": True}
         aggressive, background = sweep_points(["aggressive", "background"], [0.5], **choices)
-        assert aggressive == SkipOptions("aggressive", 0.5, max_ties=2, tie_tolerance=1e-3, paper_compat=True)
-        assert background == SkipOptions("background", 0.5, margin=3, pool_margin=4, paper_compat=True)
+        assert aggressive == SkipOptions(
+            "aggressive", 0.5, max_ties=2, tie_tolerance=1e-3, paper_compat=True, find_brain=False
+        )
+        assert background == SkipOptions(
+            "background", 0.5, margin=3, pool_margin=4, paper_compat=True, find_brain=False
+        )
 
     def test_each_once(self) -> None:
         points = sweep_points(["auto", "background"], [0.5, 0.5])
