@@ -20,7 +20,7 @@ from scipy.spatial.transform import Rotation
 from synthesis import other_side
 
 DEGREES = (10.0, 10.0, 10.0)  # a head that lies badly in the coil: 17 degrees in all
-SHIFT_MM = (6.0, -5.0, 7.0)  # no multiples of two, four or eight, which pooling would not notice
+SHIFT_MM = (6.0, -5.0, 7.0)  # no multiples of four, of which two poolings would notice nothing
 STORED_AS = "PSR"  # axes in another order, all of them in another direction than in LIA
 
 Affine = npt.NDArray[np.float64]
@@ -120,6 +120,6 @@ def _interpolated(image: SpatialImage, shape: tuple[int, ...], affine: Affine) -
     return _with(image, data, affine)
 
 
-def _with(image: SpatialImage, data: npt.NDArray[np.generic], affine: Affine | None = None) -> SpatialImage:
-    """The image with other voxels or elsewhere in the world."""
-    return type(image)(data, image.affine if affine is None else affine, image.header)
+def _with(image: SpatialImage, data: npt.NDArray[np.generic], affine: Affine) -> SpatialImage:
+    """The image with other voxels, or elsewhere in the world."""
+    return type(image)(data, affine, image.header)

@@ -9,7 +9,7 @@ take the nearest label.
 
 The CSV has a row a structure, then the groups, and three columns a copy: its Dice; the difference from the T1 as it
 is; and the ceiling, which is the Dice of the labels taken to the copy's grid and back: what resampling them twice
-costs without any network.
+costs without any network. In a mirrored copy, a structure is what it was before.
 """
 
 from __future__ import annotations
