@@ -214,7 +214,7 @@ class Segmenter:
             timings_s=watch.timings_s,
             device=str(engine.device),
             engine=engine.name,
-            skip_report=self._skip_report(log, brain, engine) if self.options.report else None,
+            skip_report=self._skip_report(scene, log, brain, engine) if self.options.report else None,
             brain_search=brain.findings | {"slices": brain.slices, "search_s": brain.search_s} if brain else None,
         )
 
@@ -240,12 +240,13 @@ class Segmenter:
         nan_wins = self.options.skip.paper_compat
         return aggregate_views(scene, models, progress, nan_wins=nan_wins, on_counts=on_counts), log
 
-    def _skip_report(self, log: SkipLog, brain: BrainRegion | None, engine: Engine) -> SkipReport:
+    def _skip_report(self, scene: Scene, log: SkipLog, brain: BrainRegion | None, engine: Engine) -> SkipReport:
+        options = self.options.skip.chosen(scene.scale) | {"weights": self.weights.name}
         counted = [array for view in log.views for array in (view.skipped, view.mixed, view.tiles)]
         return SkipReport(
             sid="",
             versions=package_versions(),
-            options=self.options.skip.chosen() | {"weights": self.weights.name} | (brain.findings if brain else {}),
+            options=options | (brain.findings if brain else {}),
             views=log.views,
             bookkeeping={
                 "counting_s": round(log.counting_s, 3),
@@ -268,7 +269,8 @@ class Segmenter:
             box = mask_box(head)
         # FastSurfer holds all logits: in parts, slices of two views would be computed again, which it does not do.
         max_share = 1.0 if self.options.fastsurfer_compat else MAX_SHARE
-        return Scene(volume, box, _scale(conformed), head, skip.chosen()["margin"] or 0, max_share)
+        scale = _scale(conformed)
+        return Scene(volume, box, scale, head, skip.chosen(scale)["margin"] or 0, max_share)
 
     def _check_brain(self, result: SegmentationResult) -> None:
         volume = result.brain_volume_ml

@@ -55,6 +55,7 @@ def sweep_points(modes: Sequence[str], thresholds: Sequence[float], **choices: A
         for own in concerned or settings:  # without any say it is refused below
             own[name] = value
     points = [SkipOptions(**own, threshold=threshold) for own in settings for threshold in thresholds]
+    points = [replace(point, margin=point.chosen()["margin"]) for point in points]  # the same at every voxel size
     return list({_key(point): point for point in points}.values())  # "auto" is one of the others
 
 

@@ -117,8 +117,8 @@ class TestPoints:
         assert told == [
             ("aggressive", 0.5, "mean", None),
             ("aggressive", 1, "mean", None),
-            ("background", 0.5, "mean", None),
-            ("background", 1, "mean", None),
+            ("background", 0.5, "mean", 3),
+            ("background", 1, "mean", 2),
         ]
 
     def test_a_choice_goes_where_it_has_a_say(self) -> None:
