@@ -25,6 +25,8 @@ computed loses its corners with every convolution: the margin is what it may los
 _POOL_MARGIN = 2
 _RESAMPLED = 2
 """Voxels of margin that resampling to 1 mm and back costs: each time, NaN spreads by one."""
+_FINDING_BRAIN_PAYS = (None, 0.5)
+"""Thresholds. Above, the last block is computed for all of the head; below, what is computed loses its border."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,7 @@ class SkipOptions:
         background.
     find_brain
         Whether the brain is found first, and labels are wanted near it only (:mod:`nansurfer.pipeline.brain`); None:
-        in mode ``"auto"``.
+        in mode ``"auto"`` at its own threshold.
 
     Raises
     ------
@@ -102,7 +104,9 @@ class SkipOptions:
     @property
     def finds_brain(self) -> bool:
         """Whether the brain is looked for."""
-        return self.nan == "auto" and not self.paper_compat if self.find_brain is None else self.find_brain
+        if self.find_brain is not None:
+            return self.find_brain
+        return self.nan == "auto" and self.threshold in _FINDING_BRAIN_PAYS and not self.paper_compat
 
     def chosen(self, scale: float = 1.0) -> dict[str, Any]:
         """Every choice by its name, None where it has no say; for voxels of 1 mm / ``scale``."""

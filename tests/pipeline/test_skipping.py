@@ -46,6 +46,10 @@ def test_smaller_voxels_have_a_wider_margin(scale, margin) -> None:
     [
         ({}, True),
         ({"find_brain": False}, False),
+        ({"threshold": 0.5}, True),
+        ({"threshold": 0.75}, False),
+        ({"threshold": 0.4}, False),
+        ({"threshold": 0.75, "find_brain": True}, True),
         ({"paper_compat": True}, False),
         ({"nan": "off", "find_brain": False}, False),
         ({"nan": "off"}, False),
