@@ -97,7 +97,7 @@ FindBrain = Annotated[
     typer.Option(
         "--find-brain/--no-find-brain",
         help="Find the brain first, and label only what is near it.",
-        show_default="with auto",
+        show_default="with auto at threshold 0.5",
         rich_help_panel=SKIPPING,
     ),
 ]

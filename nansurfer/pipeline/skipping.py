@@ -22,6 +22,8 @@ _WIDEST_MARGIN = 8
 """From a threshold on, the margin, and that below them all. Where windows that are NaN in part are skipped, what is
 computed loses its corners with every convolution: the margin is what it may lose."""
 _POOL_MARGIN = 2
+_FINDING_BRAIN_PAYS = (None, 0.5)
+"""Thresholds. Above, the last block is computed for all of the head; below, what is computed loses its border."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,7 @@ class SkipOptions:
         background.
     find_brain
         Whether the brain is found first, and labels are wanted near it only (:mod:`nansurfer.pipeline.brain`); None:
-        in mode ``"auto"``.
+        in mode ``"auto"`` at its own threshold.
 
     Raises
     ------
@@ -98,7 +100,9 @@ class SkipOptions:
     @property
     def finds_brain(self) -> bool:
         """Whether the brain is looked for."""
-        return self.nan == "auto" and not self.paper_compat if self.find_brain is None else self.find_brain
+        if self.find_brain is not None:
+            return self.find_brain
+        return self.nan == "auto" and self.threshold in _FINDING_BRAIN_PAYS and not self.paper_compat
 
     def chosen(self) -> dict[str, Any]:
         """Every choice by its name; None where it has no say."""

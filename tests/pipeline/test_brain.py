@@ -76,6 +76,14 @@ def to_mm(outside: np.ndarray, scale: float = 1.0) -> np.ndarray:
     return ndimage.distance_transform_edt(outside, sampling=1 / scale)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def small_heads():
+    """Heads of 2 l are not taken for stripped brains."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(brain, "STRIPPED_BELOW_ML", 0.0)
+        yield
+
+
 @pytest.fixture(scope="module")
 def region() -> BrainRegion:
     return region_of(from_middle <= RADIUS)
@@ -166,6 +174,12 @@ class TestNothingIsRestricted:
         region = find_brain(scene_of(volume), models("coronal"), Progress())
         self.assert_whole(region)
         assert region.share == 1
+
+    def test_in_a_head_no_larger_than_a_brain_and_no_slice_is_looked_at(self, monkeypatch) -> None:
+        monkeypatch.setattr(brain, "STRIPPED_BELOW_ML", 2100.0)  # it is of 2031 ml
+        region = region_of(from_middle <= RADIUS)
+        self.assert_whole(region)
+        assert region.slices == 0
 
     def test_in_a_box_thinner_than_a_step(self) -> None:
         volume = volume_with(from_middle <= RADIUS)

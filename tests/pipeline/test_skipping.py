@@ -40,6 +40,10 @@ def test_what_is_not_chosen_follows_from_the_rest(options, expected):
     [
         ({}, True),
         ({"find_brain": False}, False),
+        ({"threshold": 0.5}, True),
+        ({"threshold": 0.75}, False),
+        ({"threshold": 0.4}, False),
+        ({"threshold": 0.75, "find_brain": True}, True),
         ({"paper_compat": True}, False),
         ({"nan": "off", "find_brain": False}, False),
         ({"nan": "off"}, False),
