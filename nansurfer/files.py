@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import csv
 import errno
 import fcntl
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -89,6 +90,27 @@ def read_list(path: Path) -> str:
         raise InputNotFoundError(f"{path} cannot be read ({error.strerror}); check the path.") from error
     except UnicodeDecodeError as error:
         raise InputFormatError(f"{path} is no text in UTF-8; save the list as CSV.") from error
+
+
+def write_csv(
+    path: str | Path, columns: Iterable[object], rows: Iterable[Iterable[object]], *, delimiter: str = ","
+) -> None:
+    """Write a table with a line of headings, whole or not at all, each row as it comes.
+
+    UTF-8 with plain line ends on every system; None is an empty cell, and names that are no UTF-8 keep their bytes.
+
+    Raises
+    ------
+    OutputError
+        It cannot be written.
+    """
+    with (
+        atomic_path(path) as temporary,
+        temporary.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file,
+    ):
+        writer = csv.writer(file, delimiter=delimiter, lineterminator="\n")
+        writer.writerow(columns)
+        writer.writerows(rows)
 
 
 def sha256(path: str | Path) -> str:

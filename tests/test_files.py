@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from nansurfer.errors import BusyError, OutputError
-from nansurfer.files import atomic_path, locked, sha256
+from nansurfer.files import atomic_path, locked, sha256, write_csv
 
 
 def test_the_file_appears_at_the_end(tmp_path: Path) -> None:
@@ -102,6 +102,24 @@ def test_a_writer_that_wrote_nothing(tmp_path: Path) -> None:
 def test_sha256(tmp_path: Path, content) -> None:
     (tmp_path / "a").write_bytes(content)
     assert sha256(tmp_path / "a") == hashlib.sha256(content).hexdigest()
+
+
+@pytest.mark.parametrize(
+    ("delimiter", "expected"),
+    [
+        (",", 'name,"a, b",c\nAmmonshorn ä,0.5,\nx\ty,"""",1\n'),
+        ("\t", 'name\ta, b\tc\nAmmonshorn ä\t0.5\t\n"x\ty"\t""""\t1\n'),
+    ],
+)
+def test_tables(tmp_path: Path, delimiter, expected) -> None:
+    rows = ["Ammonshorn ä", 0.5, None], ("x\ty", '"', 1)
+    write_csv(tmp_path / "new" / "t", ("name", "a, b", "c"), iter(rows), delimiter=delimiter)
+    assert (tmp_path / "new" / "t").read_bytes() == expected.encode()
+
+
+def test_names_in_tables_keep_their_bytes(tmp_path: Path) -> None:
+    write_csv(tmp_path / "t", ["id"], [[os.fsdecode(b"caf\xe9")]])
+    assert (tmp_path / "t").read_bytes() == b"id\ncaf\xe9\n"
 
 
 class TestLocks:

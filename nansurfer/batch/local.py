@@ -27,7 +27,7 @@ from nansurfer.batch.memory import available_memory_mb, largest_grid, memory_per
 from nansurfer.batch.record import KILLED, Record, RecordFile
 from nansurfer.batch.subjects import Subject
 from nansurfer.batch.worker import Outcome, failure, segment_subject, start
-from nansurfer.engine import available_cpus, resolve_device
+from nansurfer.engine import available_cpus, default_threads, resolve_device
 from nansurfer.errors import ConfigError
 from nansurfer.pipeline import Segmenter, SegmentOptions, is_finished
 from nansurfer.pipeline.outputs import discard_unfinished
@@ -130,13 +130,15 @@ def plan_batch(subjects: Sequence[Subject], options: SegmentOptions, folder: Pat
     asked = batch.jobs or most
     if threads is None:
         asked = min(asked, cpus)
-    jobs = max(1, min(asked, len(todo)))
-    size = largest_grid(todo, options)
-    memory_mb = memory_per_worker_mb(size, options, threads=threads or cpus // jobs, gpu=on_gpu)
-    available_mb = available_memory_mb()
-    if available_mb is not None:
-        jobs = max(1, min(jobs, available_mb // memory_mb))
-    return Plan(todo, len(subjects) - len(todo), jobs, threads or cpus // jobs, memory_mb)
+    size, available_mb = largest_grid(todo, options), available_memory_mb()
+
+    def plan(jobs: int) -> Plan:
+        each = threads or default_threads(cpus // jobs)
+        memory_mb = memory_per_worker_mb(size, options, threads=each, gpu=on_gpu)
+        return Plan(todo, len(subjects) - len(todo), jobs, each, memory_mb)
+
+    plans = map(plan, range(max(1, min(asked, len(todo))), 0, -1))
+    return next(p for p in plans if p.jobs == 1 or available_mb is None or p.jobs * p.memory_mb <= available_mb)
 
 
 def not_finished(subjects: Sequence[Subject], records: Iterable[Record], folder: Path) -> list[Subject]:

@@ -11,7 +11,7 @@ from urllib.parse import quote
 from nansurfer.batch.outliers import MAX_SCORE, MIN_VALUES, UsualRange
 from nansurfer.batch.record import Record
 from nansurfer.batch.volumes import SHOWN_VOLUMES, BatchVolumes, ShownVolume
-from nansurfer.pipeline.outputs import PICTURE, REPORT
+from nansurfer.pipeline.outputs import PICTURE, REPORT, THUMBNAIL
 from nansurfer.report import SKIP_REPORT_FILES
 from nansurfer.report.page_files import page_template
 from nansurfer.report.skip_figures import percent
@@ -89,7 +89,7 @@ def _subject_row(record: Record, volumes: BatchVolumes) -> str:
     folder = quote(os.fsencode(record.id), safe="")
     memory = "" if record.peak_memory_mb is None else f"{record.peak_memory_mb / 1000:.2f}"
     return (
-        f'<tr><td><a class="thumb" href="{folder}/{PICTURE}"><img src="{folder}/{PICTURE}" alt="Segmentation of '
+        f'<tr><td><a class="thumb" href="{folder}/{PICTURE}"><img src="{folder}/{THUMBNAIL}" alt="Segmentation of '
         f'{escape(record.id)}" loading="lazy"></a></td><th scope="row">{escape(record.id)}</th>'
         f"{_volume_cells(record.id, volumes)}<td>{_skip_link(record, folder)}</td>"
         f"<td>{record.seconds:.1f}</td><td>{memory}</td></tr>"

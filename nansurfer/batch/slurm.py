@@ -10,13 +10,14 @@ from __future__ import annotations
 import io
 import logging
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nansurfer.batch.array_job import MAX_TASKS, ArrayJob, SlurmOptions, plan_array
+from nansurfer.batch.array_job import MAX_TASKS, ArrayJob, SlurmOptions
 from nansurfer.batch.local import BatchOptions, BatchProgress, not_finished, run_local
 from nansurfer.batch.overview import write_overview
 from nansurfer.batch.record import Record, RecordFile
@@ -54,18 +55,18 @@ def left_to_submit(subjects: Sequence[Subject], folder: Path, *, overwrite: bool
 
 
 def submit(
-    subjects: Sequence[Subject], options: SegmentOptions, folder: Path, batch: BatchOptions, slurm: SlurmOptions
+    job: ArrayJob, options: SegmentOptions, folder: Path, batch: BatchOptions, slurm: SlurmOptions
 ) -> Submission:
-    """The array job that Slurm took for these subjects; it is not waited for.
+    """What Slurm took as this array job; it is not waited for.
 
     A job of its own writes the tables when all tasks have ended. Logs lie in ``folder/logs``.
 
     Parameters
     ----------
-    subjects
-        At least one.
+    job
+        As `plan_array` gives it for these options: at least one subject.
     options
-        Of the segmentations; without a number of threads, a worker has one, or two beside a GPU.
+        Of the segmentations, but for the threads, which are the job's.
     folder
         The batch's folder, where every machine of the cluster sees it.
     batch
@@ -81,16 +82,16 @@ def submit(
         The folder cannot be written.
     """
     folder = folder.absolute()
-    job = plan_array([replace(s, path=s.path.absolute()) for s in subjects], options, slurm)
+    chunks = [[replace(subject, path=subject.path.absolute()) for subject in chunk] for chunk in job.chunks]
     seen = {record.id: record.finished for record in RecordFile(folder).read()}
     options = replace(options, compute=replace(options.compute, threads=job.threads))
     in_task = replace(batch, jobs=job.workers)
     executor = _executor(folder, job, slurm, at_a_time=batch.jobs)
     with _refusal_reported():
-        tasks = executor.submit_array([_Chunk(c, options, folder, in_task, _seen_of(c, seen)) for c in job.chunks])
+        tasks = executor.submit_array([_Chunk(c, options, folder, in_task, _seen_of(c, seen)) for c in chunks])
     submission = Submission(
-        tasks={task.job_id: [s.sid for s in chunk] for task, chunk in zip(tasks, job.chunks, strict=True)},
-        before=_seen_of(subjects, seen),
+        tasks={task.job_id: [s.sid for s in chunk] for task, chunk in zip(tasks, chunks, strict=True)},
+        before=_seen_of(chain.from_iterable(chunks), seen),
     )
     submission.save(folder)
     try:
@@ -133,7 +134,7 @@ class _LoggedProgress(BatchProgress):
         _logger.info("%s, %.1f s: %s", record.id, record.seconds, record.error or record.status)
 
 
-def _seen_of(subjects: Sequence[Subject], seen: Mapping[str, str]) -> dict[str, str]:
+def _seen_of(subjects: Iterable[Subject], seen: Mapping[str, str]) -> dict[str, str]:
     return {subject.sid: seen[subject.sid] for subject in subjects if subject.sid in seen}
 
 

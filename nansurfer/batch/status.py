@@ -11,6 +11,7 @@ from pathlib import Path
 from nansurfer.batch.record import Record, RecordFile
 from nansurfer.errors import ConfigError
 from nansurfer.files import atomic_path
+from nansurfer.pipeline.outputs import subjects_at_hand
 
 LOGS = Path("logs")
 _SUBMISSION = "_subjects.json"  # beside submitit's own files, which begin with the job's number too
@@ -75,7 +76,7 @@ def batch_status(folder: Path) -> BatchStatus:
     tasks = _unfinished(_read_submissions(folder), records)
     states = _queue({task.split("_")[0] for task in tasks.values()})
     lost = {sid: task for sid, task in tasks.items() if task not in states}
-    at_hand = _at_hand(folder) if states else set()
+    at_hand = subjects_at_hand(folder) if states else set()
     running = [sid for sid, task in tasks.items() if states.get(task) == "RUNNING" and sid in at_hand]
     waiting = [sid for sid in tasks if sid not in lost and sid not in running]
     ended = [record for record in records.values() if record.id not in tasks]
@@ -105,11 +106,6 @@ def _unfinished(submissions: Iterable[Submission], records: Mapping[str, Record]
                 if sid not in records or records[sid].finished == submission.before.get(sid):
                     unfinished[sid] = task
     return unfinished
-
-
-def _at_hand(folder: Path) -> set[str]:
-    """Subjects that have a hidden folder, into which results are being written."""
-    return {path.name[1:].rpartition("-")[0] for path in folder.glob(".*-*")}
 
 
 def _queue(jobs: Iterable[str]) -> dict[str, str]:

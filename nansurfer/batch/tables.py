@@ -9,7 +9,7 @@ from dataclasses import fields
 from pathlib import Path
 
 from nansurfer.batch.record import Record
-from nansurfer.files import atomic_path
+from nansurfer.files import write_csv
 from nansurfer.labels import load_table
 from nansurfer.pipeline.outputs import STATS
 
@@ -58,11 +58,11 @@ def write_tables(folder: Path, records: Sequence[Record]) -> None:
     """
     ordered = sorted(records, key=lambda record: record.id)
     columns = [field.name for field in fields(Record)]
-    _write_csv(folder / BATCH_TABLE, columns, ([getattr(r, name) for name in columns] for r in ordered))
+    write_csv(folder / BATCH_TABLE, columns, ([getattr(r, name) for name in columns] for r in ordered))
 
     left_out: list[str] = []
     done = (record.id for record in ordered if record.status == "done")
-    _write_csv(folder / GROUP_TABLE, [ID_COLUMN, *structure_columns(), *MEASURES], _group_rows(folder, done, left_out))
+    write_csv(folder / GROUP_TABLE, [ID_COLUMN, *structure_columns(), *MEASURES], _group_rows(folder, done, left_out))
     if left_out:
         named = ", ".join(left_out[:_NAMED]) + (", ..." if len(left_out) > _NAMED else "")
         _logger.warning(
@@ -122,14 +122,3 @@ def _volumes(path: Path, columns: Sequence[str]) -> list[float] | None:
         return [volumes[name] for name in columns]
     except (OSError, ValueError, LookupError):
         return None
-
-
-def _write_csv(path: Path, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Write a table, empty cells for None; names that are no UTF-8 keep their bytes."""
-    with (
-        atomic_path(path) as temporary,
-        temporary.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file,
-    ):
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(columns)
-        writer.writerows(rows)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import csv
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ from nansurfer.batch.subjects import DESCRIPTION
 from nansurfer.bids.derivatives import ASEG_DSEG, FREESURFER, LABELS_DSEG, RAW, Derivative, shared_facts, write_json
 from nansurfer.bids.find import read_description
 from nansurfer.errors import OutputError
-from nansurfer.files import atomic_path
+from nansurfer.files import atomic_path, write_csv
 from nansurfer.labels import LEFT_CORTEX, RIGHT_CORTEX, load_table, structure_name
 from nansurfer.version import __version__
 
@@ -76,22 +75,9 @@ def write_dataset_files(dataset: Path, output: Path) -> None:
     _write_text(output / "README.md", _README)
     _write_text(output / ".bidsignore", f"{GROUP_FILES}\n")
     for derivative, colors in _colors():
-        write_tsv(output / f"{derivative.ending}.tsv", ("index", "name", "color"), _label_rows(colors))
+        columns, rows = ("index", "name", "color"), _label_rows(colors)
+        write_csv(output / f"{derivative.ending}.tsv", columns, rows, delimiter="\t")
         write_json(output / f"{derivative.ending}.json", shared_facts(derivative))
-
-
-def write_tsv(path: Path, columns: Iterable[str], rows: Iterable[Iterable[object]]) -> None:
-    """Write a table as BIDS wants it: tabs between the columns, a line of headings.
-
-    Raises
-    ------
-    OutputError
-        It cannot be written.
-    """
-    with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, delimiter="\t", lineterminator="\n")
-        writer.writerow(columns)
-        writer.writerows(rows)
 
 
 def _write_text(path: Path, text: str) -> None:

@@ -6,9 +6,10 @@ from pathlib import Path
 
 from nansurfer.batch import RecordFile, write_overview
 from nansurfer.batch.tables import MEASURES, read_group_table, structure_columns
-from nansurfer.bids.dataset import write_dataset_files, write_tsv
+from nansurfer.bids.dataset import write_dataset_files
 from nansurfer.bids.derivatives import FREESURFER, write_json
 from nansurfer.errors import InputNotFoundError
+from nansurfer.files import write_csv
 
 GROUP_VOLUMES = Path("group_volumes.tsv")
 
@@ -39,7 +40,7 @@ def write_group(dataset: Path, output: Path) -> Path:
     write_overview(subjects)
     names = [*structure_columns(), *MEASURES]
     rows = ((*_identity(sid), sid, *(mm3[name] for name in names)) for sid, mm3 in read_group_table(subjects))
-    write_tsv(path, ("participant_id", "session_id", "bids_name", *names), rows)
+    write_csv(path, ("participant_id", "session_id", "bids_name", *names), rows, delimiter="\t")
     columns = {name: {"Description": f"Volume of {name}.", "Units": "mm^3"} for name in names}
     entities = {"Description": f"Entities of the T1; name of its folder in {FREESURFER}."}
     write_json(path.with_suffix(".json"), {"bids_name": entities, **columns})

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -19,19 +20,16 @@ from nansurfer.cli.options import (
     LogFile,
     NoPlot,
     Quiet,
-    Threads,
     Verbose,
-    Views,
-    VoxSize,
-    Weights,
     parse_list,
-    parse_vox_size,
+    with_segment_choices,
 )
 
 if TYPE_CHECKING:
     from nansurfer.report.bench import BenchRow
 
 
+@partial(with_segment_choices, only=("weights", "views", "vox_size", "threads"))
 def bench(
     image: Image,
     output_dir: Annotated[
@@ -49,10 +47,8 @@ def bench(
     repeats: Annotated[
         int, typer.Option(help="Timed runs of each, of which the median counts.", min=1, rich_help_panel=COMPUTING)
     ] = 3,
-    weights: Weights = "compact",
-    views: Views = "axial,coronal,sagittal",
-    vox_size: VoxSize = "min",
-    threads: Threads = None,
+    *,
+    choices: dict[str, Any],
     no_plot: NoPlot = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
@@ -81,13 +77,10 @@ def bench(
         find_techniques(parse_list(rows) if rows else ()),
         repeats=repeats,
         progress=LoggedProgress(),
-        weights=weights,
-        views=parse_list(views),
-        vox_size=parse_vox_size(vox_size),
-        threads=threads,
+        **choices,
     )
     if not no_plot:
-        save_bench_plot(output_dir / "bench", measured, title=f"{image.name}, weights {Path(weights).name}")
+        save_bench_plot(output_dir / "bench", measured, title=f"{image.name}, weights {Path(choices['weights']).name}")
     if not quiet:
         Console().print(_table(measured, title=escape(str(output_dir))))
 

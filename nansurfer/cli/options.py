@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import wraps
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -23,7 +23,10 @@ Views = Annotated[str, typer.Option(help="Views to run, separated by commas.")]
 VoxSize = Annotated[str, typer.Option(help="Voxel size in mm (0.1 to 1), or 'min': the image's own, at most 1.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.", rich_help_panel=COMPUTING)]
 Precision = Annotated[str, typer.Option(help="auto, float32, float16 or bfloat16.", rich_help_panel=COMPUTING)]
-Threads = Annotated[int | None, typer.Option(help="CPU threads.", show_default="all", rich_help_panel=COMPUTING)]
+Threads = Annotated[
+    int | None,
+    typer.Option(help="CPU threads.", show_default="all, at most OMP_NUM_THREADS", rich_help_panel=COMPUTING),
+]
 Engine = Annotated[
     str,
     typer.Option(help="auto, reference (PyTorch) or fast (compiled, for background).", rich_help_panel=COMPUTING),
@@ -153,9 +156,18 @@ def segment_choices(
     }
 
 
-def with_segment_choices(command: Callable[..., None]) -> Callable[..., None]:
-    """A command for typer with the options of `segment_choices` in place of its keyword parameter ``choices``."""
-    shared = inspect.signature(segment_choices, eval_str=True).parameters
+def with_segment_choices(command: Callable[..., None], only: Collection[str] | None = None) -> Callable[..., None]:
+    """A command for typer with the options of `segment_choices` in place of its keyword parameter ``choices``.
+
+    Parameters
+    ----------
+    command
+        Given what the options are to `nansurfer.pipeline.make_options`.
+    only
+        Names of those that it has; None for all.
+    """
+    parameters_of_all = inspect.signature(segment_choices, eval_str=True).parameters
+    shared = {name: p for name, p in parameters_of_all.items() if only is None or name in only}
     signature = inspect.signature(command, eval_str=True)
     own = list(signature.parameters.values())
     place = [parameter.name for parameter in own].index("choices")
@@ -163,6 +175,8 @@ def with_segment_choices(command: Callable[..., None]) -> Callable[..., None]:
     @wraps(command)
     def run(**arguments: Any) -> None:
         choices = segment_choices(**{name: arguments.pop(name) for name in shared})
+        if only is not None:
+            choices = {name: choices[name] for name in only}
         command(**arguments, choices=choices)
 
     parameters = [*own[:place], *shared.values(), *own[place + 1 :]]

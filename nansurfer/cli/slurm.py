@@ -84,7 +84,7 @@ def submit_batch(
     )
     if dry_run:
         return
-    submission = submit(left, options, folder, batch, slurm)
+    submission = submit(job, options, folder, batch, slurm)
     logger.info(
         "Slurm has them as job %s: `nansurfer batch status %s` says how far it is, `scancel %s` ends it.",
         submission.job,

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from decimal import Decimal, InvalidOperation
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -16,32 +17,24 @@ from nansurfer.cli.console import figures_table, set_up_logging
 from nansurfer.cli.options import (
     OUTPUT,
     SKIPPING,
-    BatchSize,
-    Device,
-    Engine,
-    Fill,
     Image,
     LogFile,
-    Margin,
     NoPlot,
-    PaperCompat,
-    Precision,
     Quiet,
-    Threads,
     Verbose,
-    Views,
-    VoxSize,
-    Weights,
     parse_list,
-    parse_vox_size,
+    with_segment_choices,
 )
 
 if TYPE_CHECKING:
     from nansurfer.report.sweep import SweepRow
 
+_OF_ALL_RUNS = ("weights", "views", "vox_size", "device", "precision", "threads", "batch_size", "engine")
+_OF_POINTS = ("fill", "margin", "pool_margin", "max_ties", "tie_tolerance", "paper_compat")
 _MAX_THRESHOLDS = 100  # a run takes minutes: more is a slip in the step
 
 
+@partial(with_segment_choices, only=_OF_ALL_RUNS + _OF_POINTS)
 def sweep(
     image: Image,
     output_dir: Annotated[
@@ -64,21 +57,12 @@ def sweep(
             rich_help_panel=SKIPPING,
         ),
     ] = "auto",
-    fill: Fill = None,
-    margin: Margin = None,
-    paper_compat: PaperCompat = False,
-    weights: Weights = "compact",
-    views: Views = "axial,coronal,sagittal",
-    vox_size: VoxSize = "min",
-    device: Device = "auto",
-    precision: Precision = "auto",
-    threads: Threads = None,
-    batch_size: BatchSize = 1,
-    engine: Engine = "auto",
-    no_plot: NoPlot = False,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace the sweep in that folder.", rich_help_panel=OUTPUT)
     ] = False,
+    *,
+    choices: dict[str, Any],
+    no_plot: NoPlot = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
     log_file: LogFile = None,
@@ -100,23 +84,14 @@ def sweep(
     from nansurfer.report.plot import check_plotting
     from nansurfer.report.sweep_plot import save_sweep_plot
 
-    points = sweep_points(parse_list(nan), values, fill=fill, margin=margin, paper_compat=paper_compat)
-    options = make_options(
-        weights=weights,
-        views=parse_list(views),
-        vox_size=parse_vox_size(vox_size),
-        device=device,
-        precision=precision,
-        threads=threads,
-        batch_size=batch_size,
-        engine=engine,
-    )
+    points = sweep_points(parse_list(nan), values, **{name: choices[name] for name in _OF_POINTS})
+    options = make_options(**{name: choices[name] for name in _OF_ALL_RUNS})
     if not no_plot:
         check_plotting()
     with progress_on(console, quiet=quiet) as progress:
         rows = list(run_sweep(image, output_dir, points, options, overwrite=overwrite, progress=progress))
     if not no_plot:
-        save_sweep_plot(output_dir / "sweep", rows, title=f"{image.name}, weights {Path(weights).name}")
+        save_sweep_plot(output_dir / "sweep", rows, title=f"{image.name}, weights {Path(choices['weights']).name}")
     if not quiet:
         Console().print(_table(rows, title=escape(str(output_dir))))
 
@@ -170,11 +145,11 @@ def _table(rows: Sequence[SweepRow], title: str) -> Table:
             _text(row.margin, "d"),
             f"{100 * row.mac_skip_ratio:.1f}",
             f"{row.network_s:.1f}",
-            f"{100 * row.time_ratio:.1f}",
+            _text(row.time_percent, ".1f"),
             f"{row.dice_whole:.6f}",
         )
     if len({row.engine for row in rows}) > 1:
-        table.caption = "The runs used different engines (see sweep.csv), so their times differ for that as well."
+        table.caption = "The runs used different engines (see sweep.csv), so their times cannot all be compared."
     return table
 
 

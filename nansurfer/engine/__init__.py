@@ -2,7 +2,14 @@
 
 from nansurfer.engine.counts import SliceCounts
 from nansurfer.engine.dense import DenseEngine
-from nansurfer.engine.device import ComputeOptions, available_cpus, is_out_of_memory, keep_freed_memory, resolve_device
+from nansurfer.engine.device import (
+    ComputeOptions,
+    available_cpus,
+    default_threads,
+    is_out_of_memory,
+    keep_freed_memory,
+    resolve_device,
+)
 from nansurfer.engine.fast import FastEngine, check_fast_policy
 from nansurfer.engine.fold import fold_batch_norms
 from nansurfer.engine.native import fast_kernels_available
@@ -20,6 +27,7 @@ __all__ = [
     "SliceCounts",
     "available_cpus",
     "check_fast_policy",
+    "default_threads",
     "fast_kernels_available",
     "fold_batch_norms",
     "is_out_of_memory",

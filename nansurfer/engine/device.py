@@ -34,7 +34,7 @@ class ComputeOptions:
         ``"float32"``, ``"float16"``, ``"bfloat16"``, or ``"auto"``: float32, at which the labels are FastSurfer's.
         Types of 16 bits move more labels than they are worth, see the README.
     threads
-        CPU threads; None for all that this process may use.
+        CPU threads; None for as many as :func:`default_threads` says.
     batch_size
         Slices computed at once. On a CPU, 1 is usually fastest with the reference engine: caches decide. The fast
         engine takes several a thread in any case.
@@ -132,3 +132,20 @@ def available_cpus() -> int:
         if quota != "max":
             cpus = min(cpus, math.ceil(int(quota) / int(period)))
     return max(1, cpus)
+
+
+def default_threads(cpus: int | None = None) -> int:
+    """Threads of a process that was told no number: one a processor, or ``OMP_NUM_THREADS`` if that is less.
+
+    Clusters and their users set it so that processes keep to their share; more threads than processors would only wait
+    for each other. What is no positive number is ignored; of a list (a number for each level of nesting) the first
+    counts.
+
+    Parameters
+    ----------
+    cpus
+        Processors it has to itself; None for all that are available.
+    """
+    cpus = available_cpus() if cpus is None else cpus
+    told = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
+    return min(cpus, int(told)) if told.isdecimal() and int(told) > 0 else cpus

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from nansurfer.engine import native
 from nansurfer.engine.classifier import FEWEST_CLASSES, MOST_CLASSES, PackedClassifier
 from nansurfer.engine.counts import TILE, SliceCounts, concatenated
-from nansurfer.engine.device import ComputeOptions, available_cpus
+from nansurfer.engine.device import ComputeOptions, default_threads
 from nansurfer.engine.masks import LARGEST_KERNEL
 from nansurfer.engine.packed import pack_network
 from nansurfer.engine.protocol import Mask, Slices
@@ -83,7 +83,7 @@ class FastEngine:
         self._half = options.precision == "float16"
         self._network, self._options = network, options
         self.device = torch.device("cpu")
-        self._threads = options.threads or available_cpus()
+        self._threads = options.threads or default_threads()
         self.batch_size = max(options.batch_size, _SLICES_PER_THREAD * self._threads)
         self._kernels, self._policy, self._counting = kernels, policy, counting
         self._packed = pack_network(network, kernels.block(), np.float16 if self._half else np.float32)
@@ -256,12 +256,10 @@ class FastEngine:
         _check_size(self._network, size, scale)
         zooms = resamplings_of(self._network, size, scale)
         shared = Shared(self._kernels, self._packed, self._policy, {}, size, scale, zooms)
+        Workspace(shared, counting=False, recording=True).record_blanks()
         self._workspaces = SimpleQueue()
-        for number in range(self._threads):
-            workspace = Workspace(shared, counting=self._counting)
-            if number == 0:
-                workspace.record_blanks()
-            self._workspaces.put(workspace)
+        for _ in range(self._threads):
+            self._workspaces.put(Workspace(shared, counting=self._counting))
         self._shared = shared
         return shared
 

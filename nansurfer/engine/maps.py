@@ -12,6 +12,7 @@ from nansurfer.engine import native
 
 _LINE_BYTES = 64  # of a cache line, and of the widest vector
 _SLACK_LINES = 4  # that vectors may read behind the last row
+_RING_ROWS = 16  # a power of two, and no fewer than a chain of convolutions keeps in use between two of them
 
 Float32 = npt.NDArray[np.float32]
 Floats = npt.NDArray[np.floating[Any]]
@@ -33,19 +34,31 @@ class FeatureMap:
         Zeros that are needed around it: half of the largest kernel that reads the map, rounded down.
     dtype
         Float32 or float16.
+    ring
+        Whether there is room for a few rows only, which take turns: for what goes from one convolution of a chain to
+        the next and stays in the cache. The kernels see to the zeros above and below the image.
     """
 
-    def __init__(self, channels: int, height: int, width: int, radius: int, dtype: npt.DTypeLike = np.float32) -> None:
+    def __init__(
+        self,
+        channels: int,
+        height: int,
+        width: int,
+        radius: int,
+        dtype: npt.DTypeLike = np.float32,
+        *,
+        ring: bool = False,
+    ) -> None:
         self.channels, self.height, self.width, self._radius = channels, height, width, radius
-        self.dtype = np.dtype(dtype)
+        self.dtype, self.ring = np.dtype(dtype), ring
         line = line_of(self.dtype)
-        rows, pitch = height + 2 * radius, pitch_of(width, radius, line)
+        rows, pitch = _RING_ROWS if ring else height + 2 * radius, pitch_of(width, radius, line)
         self._shape = rows, channels, pitch
         self._first = line
         self._memory = aligned_zeros(line * (1 + _SLACK_LINES) + math.prod(self._shape), self.dtype)
 
     def zeros_like(self) -> FeatureMap:
-        """Another one of the same size."""
+        """Another one of the same size, of all rows."""
         return FeatureMap(self.channels, self.height, self.width, self._radius, self.dtype)
 
     @property
@@ -56,14 +69,16 @@ class FeatureMap:
 
     @property
     def image(self) -> Floats:
-        """The image (channels, height, width), no copy."""
+        """The image (channels, height, width), no copy; there is none in a ring."""
+        assert not self.ring
         image: Floats = self.rows[self._radius : self._radius + self.height, :, : self.width].swapaxes(0, 1)
         return image
 
     def native(self, first_channel: int = 0) -> native.Map:
         """For the kernels, from a channel on."""
         pitch = self._shape[2]
-        return native.Map(self.image[first_channel:].ctypes.data, self.channels * pitch, pitch)
+        rows, last = (self.rows, _RING_ROWS - 1) if self.ring else (self.rows[self._radius :], -1)
+        return native.Map(rows[:, first_channel:].ctypes.data, self.channels * pitch, pitch, last)
 
 
 def aligned_zeros(size: int, dtype: npt.DTypeLike = np.float32) -> Floats:

@@ -24,7 +24,7 @@ _LACKING: dict[str, tuple[str, ...]] = {
 class Map(Structure):
     """A feature map, or some of its channels: ``data`` points to row 0, column 0 of the first."""
 
-    _fields_: ClassVar = [("data", c_void_p), ("row", c_int64), ("channel", c_int64)]
+    _fields_: ClassVar = [("data", c_void_p), ("row", c_int64), ("channel", c_int64), ("ring", c_int64)]
 
 
 class Run(Structure):

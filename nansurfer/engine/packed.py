@@ -15,6 +15,17 @@ from nansurfer.engine.maps import Float32, Floats
 from nansurfer.models import Network
 from nansurfer.models.blocks import DenseBlock, Entry
 
+_FILTERING = (
+    (1 / 4, 0, 0),
+    (-1 / 6, -1 / 6, -1 / 6),
+    (-1 / 6, 1 / 6, -1 / 6),
+    (1 / 24, 1 / 12, 1 / 6),
+    (1 / 24, -1 / 12, 1 / 6),
+    (0, 0, 1),
+)
+"""From the rows of a 3x3 kernel to the transformed rows that the compiled kernels multiply by: the matrix G of
+Winograd's F(4, 3) in Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks" (2016)."""
+
 
 @dataclass(frozen=True)
 class PackedConvolution:
@@ -26,7 +37,7 @@ class PackedConvolution:
         Module path.
     weights
         [block of output channels][input channel][row][column][output channel of the block], float32, or float16 with
-        each number twice.
+        each number twice; of a 3x3 kernel in float32 [block][transformed row][input channel][column][output channel].
     bias
         Float32, one per output channel.
     channels_in, channels_out, kernel
@@ -206,6 +217,8 @@ def _pack_convolution(module: DenseBlock, name: str, index: int, block: int, dty
     padded = torch.zeros(blocks * block, channels_in, kernel, kernel)
     padded[:channels_out] = weight
     packed = padded.reshape(blocks, block, *padded.shape[1:]).permute(0, 2, 3, 4, 1)  # (blocks, in, row, column, block)
+    if kernel == 3 and dtype == np.float32:
+        packed = torch.einsum("tr,bircn->bticn", torch.tensor(_FILTERING, dtype=torch.float64), packed.double())
     weights: Floats = _floats(packed)
     if dtype == np.float16:
         with np.errstate(over="ignore"):  # infinite weights show in the features

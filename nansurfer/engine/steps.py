@@ -209,8 +209,8 @@ class Chain(Step):
         Masks of the input.
     maps
         Inputs of the four convolutions, the first already transformed.
-    competitor
-        The block's input, if it competes; it will hold the maxouts.
+    competitors
+        The block's input, if it competes; and what holds the maxouts.
     targets
         Where the last convolution writes: one or two.
     """
@@ -222,11 +222,11 @@ class Chain(Step):
         counter: Counter | None,
         sources: Sequence[Source],
         maps: Sequence[FeatureMap],
-        competitor: FeatureMap,
+        competitors: Sequence[FeatureMap],
         targets: Sequence[Target],
     ) -> None:
         self._shared, self._block, self._maps, self._targets = shared, block, maps, targets
-        self._counter, self._competitor = counter, competitor
+        self._counter, self._competitors = counter, competitors
         self._size = maps[0].height, maps[0].width
         self._masks: list[MaskedConvolution] = []
         self._native = (native.Convolution * len(maps))()
@@ -271,7 +271,7 @@ class Chain(Step):
             kernel=packed.kernel,
         )
         if competes:
-            convolution.competitor = self._competitor.native()
+            convolution.competitor = self._competitors[index > 0].native()
         for number, target in enumerate(self._targets_of(index)):
             convolution.outputs[number] = target.native()
         for number, halo in enumerate(mask.native_halos()):
@@ -282,7 +282,9 @@ class Chain(Step):
         if index == 3:
             return self._targets
         entered = Target(self._maps[index + 1], self._block.activation)
-        return [entered] if index == 2 else [entered, Target(self._competitor)]  # the last maxout is not competed with
+        return (
+            [entered] if index == 2 else [entered, Target(self._competitors[1])]
+        )  # the last maxout is not competed with
 
 
 class Pool(Step):

@@ -7,8 +7,8 @@ them, the classifier.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from functools import cached_property, partial
 
 import numpy as np
 import numpy.typing as npt
@@ -34,21 +34,41 @@ from nansurfer.engine.steps import (
 _LARGEST_INPUT = 255  # of a thick slice's values, which the networks see as 0..1
 
 
-@dataclass(frozen=True)
 class _Level:
-    """Feature maps of one resolution, each with the channels of a block.
+    """Feature maps of one resolution, each with the channels of a block, made when they are asked for.
 
-    Two for what goes from one convolution to the next, one that competes, one for a block's output.
+    Parameters
+    ----------
+    make_map
+        Makes one.
     """
 
-    ping: FeatureMap
-    pong: FeatureMap
-    competitor: FeatureMap
-    features: FeatureMap
+    def __init__(self, make_map: Callable[..., FeatureMap]) -> None:
+        self._make_map = make_map
+
+    @cached_property
+    def entered(self) -> FeatureMap:
+        """A block's input, transformed."""
+        return self._make_map()
+
+    @cached_property
+    def competitor(self) -> FeatureMap:
+        """A block's input as it is, which competes."""
+        return self._make_map()
+
+    @cached_property
+    def features(self) -> FeatureMap:
+        """A block's output."""
+        return self._make_map()
+
+    @cached_property
+    def relay(self) -> list[FeatureMap]:
+        """What goes from one convolution of a block to the next: the inputs of three, and what competes with two."""
+        return [self._make_map(relayed=True) for _ in range(4)]
 
     def entries(self, block: PackedBlock) -> list[Target]:
         """Where the input of a block that competes is written to."""
-        return [Target(self.ping, block.entered), Target(self.competitor)]
+        return [Target(self.entered, block.entered), Target(self.competitor)]
 
 
 class Workspace:
@@ -60,6 +80,8 @@ class Workspace:
         What it has in common with the other threads; the first workspace has to record the blanks.
     counting
         Whether to count what is skipped.
+    recording
+        Whether it is there to record the blanks: then what goes from one convolution to the next is kept whole.
 
     Attributes
     ----------
@@ -71,8 +93,8 @@ class Workspace:
         No pixels.
     """
 
-    def __init__(self, shared: Shared, *, counting: bool) -> None:
-        self._shared, self._network = shared, shared.network
+    def __init__(self, shared: Shared, *, counting: bool, recording: bool = False) -> None:
+        self._shared, self._network, self._recording = shared, shared.network, recording
         self.counter = Counter(shared.kernels, self._network.layers, shared.tiles) if counting else None
         channels, (height, width) = self._network.channels, shared.inner_size
         depths = range(len(self._network.encoders) + 1)
@@ -117,10 +139,11 @@ class Workspace:
         return max(1, self._network.radius)
 
     def _level(self, channels: int, size: tuple[int, int]) -> _Level:
-        return _Level(*(self._map(channels, size) for _ in range(4)))
+        return _Level(partial(self._map, channels, size))
 
-    def _map(self, channels: int, size: tuple[int, int]) -> FeatureMap:
-        return FeatureMap(channels, *size, self._radius, self._network.dtype)
+    def _map(self, channels: int, size: tuple[int, int], *, relayed: bool = False) -> FeatureMap:
+        ring = relayed and not self._recording
+        return FeatureMap(channels, *size, self._radius, self._network.dtype, ring=ring)
 
     def _enter(self) -> Entry:
         first = self._network.blocks[0]
@@ -181,16 +204,19 @@ class Workspace:
             pool = Pool(self._shared, f"pool{depth + 1}", encoded.mask, level.features, below.entries(following))
             self._steps.append(pool)
             pools.append(pool)
-            source, entered = Source(pool.mask, encoded.channels), below.ping
+            source, entered = Source(pool.mask, encoded.channels), below.entered
         deepest = levels[-1]
-        source = self._add_block(self._network.bottleneck, [source], deepest, deepest.ping, [Target(deepest.features)])
+        source = self._add_block(
+            self._network.bottleneck, [source], deepest, deepest.entered, [Target(deepest.features)]
+        )
         for depth, block in zip((3, 2, 1, 0), self._network.decoders, strict=True):
             level, below = levels[depth], levels[depth + 1]
             wanted = None if depth else self._wanted
             unpool = Unpool(self._shared, pools[depth], below.features, source.mask, level.entries(block), wanted)
             self._steps.append(unpool)
             source = Source(unpool.mask, source.channels)
-            source = self._add_block(block, [source], level, level.ping, [Target(level.features)] if depth else targets)
+            written = [Target(level.features)] if depth else targets
+            source = self._add_block(block, [source], level, level.entered, written)
         return source
 
     def _add_block(
@@ -202,9 +228,9 @@ class Workspace:
         targets: Sequence[Target],
     ) -> Source:
         """Add a block whose input, transformed, is ``entered``; returns the mask of its output."""
-        second, third = (level.pong, level.ping) if entered is level.ping else (level.ping, level.pong)
-        maps = (entered, second, third, second)
-        chain = Chain(self._shared, block, self.counter, sources, maps, level.competitor, targets)
+        *inputs, competitor = level.relay
+        competitors = [level.competitor, competitor] if block.competes else [competitor, competitor]
+        chain = Chain(self._shared, block, self.counter, sources, [entered, *inputs], competitors, targets)
         self._steps.append(chain)
         return Source(chain.mask, block.channels_out)
 

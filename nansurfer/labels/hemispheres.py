@@ -10,8 +10,9 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from nansurfer.labels.classes import RIGHT_CORTEX_OFFSET
-from nansurfer.labels.regions import Labels, Mask, components_and_centres, content_box
+from nansurfer.labels.regions import Labels, Mask, components_and_centres
 from nansurfer.labels.table import load_table
+from nansurfer.volume import mask_box, widened
 
 LEFT_WHITE_MATTER = 2
 RIGHT_WHITE_MATTER = 41
@@ -59,7 +60,7 @@ def split_cortex(labels: Labels) -> Labels:
     which is the background only while less than half of the volume is white matter.
     """
     split = np.array(labels, order="C")
-    box = content_box(split != 0, margin=_REACH_VOXELS)
+    box = mask_box(split != 0, margin=_REACH_VOXELS)
     inside = split[box]  # a view: what follows writes into `split`
     left, right = inside == LEFT_WHITE_MATTER, inside == RIGHT_WHITE_MATTER
     if not (left.any() and right.any()):
@@ -89,14 +90,21 @@ def _split_by_voxel(inside: Labels, left: Mask, right: Mask) -> None:
     """Let the smoothed white matter decide the side of each voxel of `SPLIT_BY_VOXEL`."""
     right_labels = [label + RIGHT_CORTEX_OFFSET for label in SPLIT_BY_VOXEL]
     in_left, in_right = np.isin(inside, SPLIT_BY_VOXEL), np.isin(inside, right_labels)
-    nearer_right = _smooth(right) > _smooth(left)
+    near_left, near_right = widened(left, _REACH_VOXELS), widened(right, _REACH_VOXELS)
+    nearer_right = near_right & ~near_left
+    contested = (in_left | in_right) & near_left & near_right  # elsewhere, one side's density is 0
+    if contested.any():
+        box = mask_box(contested, margin=_REACH_VOXELS)
+        nearer_right[box] |= contested[box] & (_smooth(right[box]) > _smooth(left[box]))
     to_right, to_left = in_left & nearer_right, in_right & ~nearer_right
     inside[to_right] = inside[to_right] + RIGHT_CORTEX_OFFSET
     inside[to_left] = inside[to_left] - RIGHT_CORTEX_OFFSET
 
 
 def _main_centre(mask: Mask, origin: Sequence[int]) -> npt.NDArray[np.float64]:
-    _, sizes, centres = components_and_centres(mask, origin)
+    box = mask_box(mask)
+    start = [axis.start + first for axis, first in zip(box, origin, strict=True)]
+    _, sizes, centres = components_and_centres(mask[box], start)
     return np.asarray(centres[np.argmax(sizes)])
 
 

@@ -8,7 +8,8 @@ from scipy import ndimage
 
 from nansurfer.labels.classes import RIGHT_CORTEX_OFFSET
 from nansurfer.labels.hemispheres import LEFT_WHITE_MATTER, RIGHT_WHITE_MATTER
-from nansurfer.labels.regions import Labels, Mask, content_box, largest_component
+from nansurfer.labels.regions import Labels, Mask, largest_component
+from nansurfer.volume import mask_box
 
 LEFT_CORTEX = 3
 RIGHT_CORTEX = 42
@@ -35,7 +36,7 @@ def brain_mask(labels: Labels) -> npt.NDArray[np.uint8]:
         (X, Y, Z), integer: the finished segmentation.
     """
     mask = np.zeros(labels.shape, dtype=np.uint8)
-    box = content_box(labels > 0, margin=_DILATE_VOXELS)
+    box = mask_box(labels > 0, margin=_DILATE_VOXELS)
     inside = labels[box]
     orbital = np.isin(inside, ORBITAL_LABELS)
     mask[box] = largest_component(_close((inside > 0) & ~orbital)) | orbital
@@ -62,7 +63,7 @@ def reduce_to_aseg(labels: Labels, mask: npt.NDArray[np.uint8]) -> npt.NDArray[n
     """
     aseg = np.zeros(labels.shape, dtype=np.uint8)
     brain = mask != 0
-    box = content_box(brain, margin=_REACH_VOXELS)
+    box = mask_box(brain, margin=_REACH_VOXELS)
     aseg[box] = merge_parcels(np.where(brain[box], labels[box], 0))
     _flip_islands(aseg[box])
     return aseg
@@ -92,11 +93,13 @@ def _flip_islands(aseg: npt.NDArray[np.uint8]) -> None:
     left_islands, right_islands = _islands(aseg == LEFT_WHITE_MATTER), _islands(aseg == RIGHT_WHITE_MATTER)
     if not (left_islands.any() or right_islands.any()):
         return
-    right = np.isin(aseg, (RIGHT_WHITE_MATTER, RIGHT_CORTEX)).astype(np.float64)
-    left = np.isin(aseg, (LEFT_WHITE_MATTER, LEFT_CORTEX))
+    box = mask_box(left_islands | right_islands, margin=_REACH_VOXELS)
+    around = aseg[box]  # a view: what follows writes into `aseg`
+    right = np.isin(around, (RIGHT_WHITE_MATTER, RIGHT_CORTEX)).astype(np.float64)
+    left = np.isin(around, (LEFT_WHITE_MATTER, LEFT_CORTEX))
     balance = ndimage.gaussian_filter(right - left, _SIGMA_VOXELS, mode="nearest")
-    aseg[left_islands & (balance > 0)] = RIGHT_WHITE_MATTER
-    aseg[right_islands & (balance < 0)] = LEFT_WHITE_MATTER
+    around[left_islands[box] & (balance > 0)] = RIGHT_WHITE_MATTER
+    around[right_islands[box] & (balance < 0)] = LEFT_WHITE_MATTER
 
 
 def _islands(mask: Mask) -> Mask:

@@ -11,7 +11,8 @@ from scipy import ndimage
 from nansurfer.errors import InputGeometryError
 from nansurfer.labels.classes import RIGHT_CORTEX_OFFSET
 from nansurfer.labels.hemispheres import LEFT_WHITE_MATTER, RIGHT_WHITE_MATTER
-from nansurfer.labels.regions import Labels, content_box
+from nansurfer.labels.regions import Labels
+from nansurfer.volume import mask_box
 
 DK_TO_DKT = {
     1001: 1015,  # banks of the superior temporal sulcus -> middle temporal
@@ -91,7 +92,7 @@ def count_overlap(a: Labels, b: Labels, labels: Iterable[int] | None = None) -> 
         The shapes differ.
     """
     check_same_shape(a, b)
-    box = content_box((a != 0) | (b != 0))
+    box = mask_box((a != 0) | (b != 0))
     a_inside, b_inside = a[box].ravel(), b[box].ravel()
     asked = None if labels is None else [int(label) for label in labels]
     length = 1 + max([int(a_inside.max(initial=0)), int(b_inside.max(initial=0)), *(asked or ())])
@@ -158,7 +159,7 @@ def mapped_dk_to_dkt(labels: Labels) -> Labels:
     callosum = np.isin(mapped, _CORPUS_CALLOSUM)
     white = np.isin(mapped, (LEFT_WHITE_MATTER, RIGHT_WHITE_MATTER))
     if callosum.any() and white.any():
-        box = content_box(callosum | white)
+        box = mask_box(callosum | white)
         nearest = ndimage.distance_transform_edt(~white[box], return_distances=False, return_indices=True)
         holes = callosum[box]
         mapped[box][holes] = mapped[box][tuple(nearest[:, holes])]

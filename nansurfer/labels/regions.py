@@ -1,4 +1,4 @@
-"""Boxes and connected components, with which label work stays fast and its result the same."""
+"""Connected components, with which label work stays fast and its result the same."""
 
 from __future__ import annotations
 
@@ -9,36 +9,25 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
+from nansurfer.volume import mask_box
+
 Labels = npt.NDArray[np.integer[Any]]
 Mask = npt.NDArray[np.bool_]
-Box = tuple[slice, ...]
 
 NEIGHBOURS_26 = np.ones((3, 3, 3), dtype=bool)
 """Voxels that share a face, an edge or a corner are connected, as everywhere in FastSurfer."""
 
 
-def content_box(mask: Mask, margin: int = 0) -> Box:
-    """Smallest box that holds every True voxel, grown by ``margin`` voxels within the volume.
-
-    Without a True voxel the box is the whole volume, so that callers need no special case.
-    """
-    if not mask.any():
-        return tuple(slice(0, size) for size in mask.shape)
-    box = []
-    for axis, size in enumerate(mask.shape):
-        others = tuple(other for other in range(mask.ndim) if other != axis)
-        occupied = np.flatnonzero(mask.any(axis=others))
-        box.append(slice(max(int(occupied[0]) - margin, 0), min(int(occupied[-1]) + 1 + margin, size)))
-    return tuple(box)
-
-
 def largest_component(mask: Mask) -> Mask:
     """The largest 26-connected component of ``mask``; of equally large ones the first in C order."""
-    components, count = ndimage.label(mask, NEIGHBOURS_26)
+    box = mask_box(mask)
+    components, count = ndimage.label(mask[box], NEIGHBOURS_26)
     if count == 0:
         return mask
-    sizes = np.bincount(components.ravel())
-    return np.asarray(components == 1 + np.argmax(sizes[1:]))
+    sizes = np.bincount(components[mask[box]])
+    largest = np.zeros_like(mask)
+    largest[box] = components == np.argmax(sizes)
+    return largest
 
 
 def components_and_centres(

@@ -11,8 +11,9 @@ import numpy.typing as npt
 
 from nansurfer.errors import InputGeometryError, InputIntensityError
 from nansurfer.labels.classes import map_labels
-from nansurfer.labels.regions import Labels, content_box
+from nansurfer.labels.regions import Labels
 from nansurfer.labels.table import load_table
+from nansurfer.volume import mask_box
 
 MIN_BRAIN_VOLUME_ML = 700.0
 """Below this FastSurfer doubts the segmentation."""
@@ -120,7 +121,7 @@ def volume_statistics(
     borders, and take intensities from a bias-corrected image; neither is done here.
     """
     table = load_table()
-    box = content_box(labels != 0)
+    box = mask_box(labels != 0)
     rows = map_labels(labels[box], {label: row for row, label in enumerate(table.labels)})
     if image is None:
         counts = np.bincount(rows.ravel(), minlength=len(table.labels))

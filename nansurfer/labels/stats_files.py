@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from nansurfer.files import atomic_path
+from nansurfer.files import atomic_path, write_csv
 from nansurfer.labels.statistics import StructureStats, brain_measures
 from nansurfer.version import __version__
 
@@ -73,10 +72,7 @@ def write_volumes_csv(path: str | Path, stats: Sequence[StructureStats]) -> None
     OutputError
         The file cannot be written.
     """
-    with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(_CSV_FIELDS)
-        writer.writerows([getattr(s, field) for field in _CSV_FIELDS] for s in stats)
+    write_csv(path, _CSV_FIELDS, ([getattr(s, field) for field in _CSV_FIELDS] for s in stats))
 
 
 def _header(

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
-from scipy.spatial import KDTree
 
 from nansurfer.labels.overlap import check_same_shape
 from nansurfer.labels.regions import Labels
@@ -78,5 +77,7 @@ def _surfaces_mm(volume: Labels, labels: Iterable[int], affine: npt.NDArray[np.f
 
 def _hausdorff95(a: Points, b: Points) -> float:
     """The larger of the two directed 95th percentiles between two sets of points (n, 3)."""
+    from scipy.spatial import KDTree  # here, as nothing but `compare` needs it and all else would wait for it
+
     directed = (KDTree(target).query(source)[0] for source, target in ((a, b), (b, a)))
     return float(max(np.percentile(distances, _PERCENTILE) for distances in directed))

@@ -11,19 +11,23 @@ import os
 import shutil
 import zlib
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
+from time import perf_counter
 from typing import Any
 
 import nibabel as nib
 import numpy as np
+import numpy.typing as npt
 from nibabel.spatialimages import SpatialImage
 
 from nansurfer.errors import BusyError, OutputError
 from nansurfer.files import atomic_path, locked, sha256
 from nansurfer.labels import load_table, write_stats, write_volumes_csv
 from nansurfer.pipeline.result import SegmentationResult, measured, voxel_volume_mm3
-from nansurfer.report import SKIP_REPORT_FILES, mosaic, save_mosaic
+from nansurfer.report import SKIP_REPORT_FILES, mosaic, save_mosaic, save_thumbnail, write_skip_report
 from nansurfer.volume import label_image, save_image, to_native
 
 RECORD = Path("nansurfer.json")
@@ -36,7 +40,9 @@ NATIVE_LABELS = Path("mri/aparc.DKTatlas+aseg.deep.native.nii.gz")
 STATS = Path("stats/aseg+DKT.stats")
 VOLUMES = Path("stats/volumes.csv")
 PICTURE = Path("qc/segmentation.png")
+THUMBNAIL = Path("qc/thumbnail.jpg")
 REPORT = Path("report")
+_UNFINISHED = "-unfinished"  # ends the name of the hidden folder
 
 
 def is_finished(folder: Path) -> bool:
@@ -96,6 +102,11 @@ def discard_unfinished(folder: Path) -> None:
         shutil.rmtree(_staging_of(folder), ignore_errors=True)
 
 
+def subjects_at_hand(output_dir: Path) -> set[str]:
+    """Names of the subjects below a folder whose results are being written, or were when a run was killed."""
+    return {path.name[1 : -len(_UNFINISHED)] for path in output_dir.glob(f".*{_UNFINISHED}")}
+
+
 def _new_staging(folder: Path) -> Path:
     staging = _staging_of(folder)
     _check_may_be_filled(folder)
@@ -108,7 +119,7 @@ def _new_staging(folder: Path) -> Path:
 
 
 def _staging_of(folder: Path) -> Path:
-    return folder.with_name(f".{folder.name}-unfinished")
+    return folder.with_name(f".{folder.name}{_UNFINISHED}")
 
 
 @contextmanager
@@ -153,9 +164,21 @@ def _move_into_place(staging: Path, folder: Path) -> None:
 
 
 def write_outputs(
-    folder: Path, original: SpatialImage, result: SegmentationResult, *, sid: str, native: bool, caption: str
-) -> None:
-    """All files but the record, below ``folder``.
+    folder: Path,
+    original: SpatialImage,
+    result: SegmentationResult,
+    *,
+    sid: str,
+    native: bool,
+    caption: str,
+    threads: int,
+) -> float:
+    """All files but the record, below ``folder``, written by so many threads at once.
+
+    Returns
+    -------
+    float
+        Seconds that the skip report took; 0 without one.
 
     Raises
     ------
@@ -163,23 +186,49 @@ def write_outputs(
         A file cannot be written, or the disk is full.
     """
     conformed, labels = result.conformed, result.labels
-    save_image(original, folder / ORIGINAL)
-    save_image(label_image(np.asanyarray(conformed.dataobj), conformed, np.uint8), folder / CONFORMED)
-    save_image(label_image(labels, conformed, np.int16), folder / LABELS)
-    save_image(label_image(result.mask, conformed, np.uint8), folder / MASK)
-    save_image(label_image(result.aseg, conformed, np.uint8), folder / ASEG)
-    if native:
-        save_image(to_native(labels, conformed.affine, original), folder / NATIVE_LABELS)
-    write_stats(
-        folder / STATS,
-        result.stats,
-        subject=sid,
-        voxel_volume_mm3=voxel_volume_mm3(conformed),
-        mask_volume_mm3=float(result.mask.sum()) * voxel_volume_mm3(conformed),
-    )
+    volumes = {CONFORMED: np.asanyarray(conformed.dataobj), LABELS: labels, MASK: result.mask, ASEG: result.aseg}
+    with ThreadPoolExecutor(threads) as pool:  # what takes longest first
+        pictures = pool.submit(_write_pictures, folder, result, caption)
+        report = pool.submit(_write_report, folder / REPORT, result, sid)
+        others = [pool.submit(_write_volume, folder / path, data, conformed) for path, data in volumes.items()]
+        others.append(pool.submit(save_image, original, folder / ORIGINAL))
+        if native:
+            others.append(pool.submit(_write_native, folder / NATIVE_LABELS, result, original))
+        others.append(pool.submit(_write_statistics, folder, result, sid))
+        for written in (pictures, *others):
+            written.result()
+        return report.result()
+
+
+def _write_volume(path: Path, data: npt.NDArray[Any], conformed: nib.MGHImage) -> None:
+    save_image(label_image(data, conformed, data.dtype), path)
+
+
+def _write_native(path: Path, result: SegmentationResult, original: SpatialImage) -> None:
+    save_image(to_native(result.labels, result.conformed.affine, original), path)
+
+
+def _write_statistics(folder: Path, result: SegmentationResult, sid: str) -> None:
+    voxel_mm3 = voxel_volume_mm3(result.conformed)
+    mask_mm3 = float(result.mask.sum()) * voxel_mm3
+    write_stats(folder / STATS, result.stats, subject=sid, voxel_volume_mm3=voxel_mm3, mask_volume_mm3=mask_mm3)
     write_volumes_csv(folder / VOLUMES, result.stats)
-    picture = mosaic(np.asanyarray(conformed.dataobj), labels, load_table(), affine=conformed.affine, caption=caption)
+
+
+def _write_pictures(folder: Path, result: SegmentationResult, caption: str) -> None:
+    t1, affine = np.asanyarray(result.conformed.dataobj), result.conformed.affine
+    picture = mosaic(t1, result.labels, load_table(), affine=affine, caption=caption)
     save_mosaic(picture, folder / PICTURE)
+    save_thumbnail(picture, folder / THUMBNAIL)
+
+
+def _write_report(folder: Path, result: SegmentationResult, sid: str) -> float:
+    """The seconds that it took."""
+    if result.skip_report is None:
+        return 0.0
+    started = perf_counter()
+    write_skip_report(folder, replace(result.skip_report, sid=sid), result.conformed, result.labels)
+    return perf_counter() - started
 
 
 def write_record(folder: Path, record: Mapping[str, Any]) -> None:

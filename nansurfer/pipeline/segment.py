@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from time import perf_counter
 from typing import Any
 
 import nibabel as nib
@@ -22,7 +21,7 @@ from nansurfer.engine import (
     Engine,
     FastEngine,
     ReferenceEngine,
-    available_cpus,
+    default_threads,
     is_out_of_memory,
     keep_freed_memory,
     resolve_device,
@@ -35,7 +34,6 @@ from nansurfer.pipeline.aggregate import MAX_SHARE, Scene, ViewModel, aggregate_
 from nansurfer.pipeline.brain import NO_BRAIN_BELOW_ML, BrainRegion, find_brain
 from nansurfer.pipeline.options import SegmentOptions, make_options
 from nansurfer.pipeline.outputs import (
-    REPORT,
     holds_result_of,
     load_result,
     staged_folder,
@@ -46,7 +44,7 @@ from nansurfer.pipeline.progress import Progress
 from nansurfer.pipeline.record import Stopwatch, package_versions, run_record
 from nansurfer.pipeline.result import SegmentationResult, result_from_classes
 from nansurfer.pipeline.skipping import SkipLog
-from nansurfer.report import SkipReport, write_skip_report
+from nansurfer.report import SkipReport
 from nansurfer.volume import EXTENSIONS, View, conform, head_box, head_mask, mask_box, read_image, whole_box
 from nansurfer.weights import WeightSet, load_network, resolve
 
@@ -88,7 +86,7 @@ class Segmenter:
     def __init__(self, options: SegmentOptions | None = None) -> None:
         self.options = options or SegmentOptions()
         resolve_device(self.options.compute.device)
-        self.threads = self.options.compute.threads or available_cpus()
+        self.threads = self.options.compute.threads or default_threads()
         self.weights: WeightSet = resolve(self.options.weights, views=self.options.views)
         self._models: dict[str, Mapping[View, ViewModel]] = {}
 
@@ -179,7 +177,8 @@ class Segmenter:
         sid = result.folder.name
         with watch.stage("Writing"):
             caption = f"{sid}   brain {result.brain_volume_ml:.0f} ml   weights {self.weights.name}"
-            write_outputs(staging, image, result, sid=sid, native=self.options.native, caption=caption)
+            native, threads = self.options.native, self.threads
+            report_s = write_outputs(staging, image, result, sid=sid, native=native, caption=caption, threads=threads)
             facts: dict[str, Any] = {
                 "input": source,
                 "weights": {
@@ -191,10 +190,7 @@ class Segmenter:
                 "brain_search": result.brain_search,
             }
             if report := result.skip_report:
-                started = perf_counter()
-                write_skip_report(staging / REPORT, replace(report, sid=sid), result.conformed, result.labels)
-                report_s = round(perf_counter() - started, 3)
-                facts["skip_report"] = {**report.bookkeeping, "report_s": report_s}
+                facts["skip_report"] = {**report.bookkeeping, "report_s": round(report_s, 3)}
         machine = {"device": result.device, "engine": result.engine, "threads": self.threads}
         write_record(staging, run_record(self.options, machine, watch.timings_s, **facts))
         return replace(result, timings_s=watch.timings_s)
@@ -218,7 +214,7 @@ class Segmenter:
             timings_s=watch.timings_s,
             device=str(engine.device),
             engine=engine.name,
-            skip_report=self._skip_report(log, brain, engine.left_dense) if self.options.report else None,
+            skip_report=self._skip_report(scene, log, brain, engine) if self.options.report else None,
             brain_search=brain.findings | {"slices": brain.slices, "search_s": brain.search_s} if brain else None,
         )
 
@@ -244,18 +240,20 @@ class Segmenter:
         nan_wins = self.options.skip.paper_compat
         return aggregate_views(scene, models, progress, nan_wins=nan_wins, on_counts=on_counts), log
 
-    def _skip_report(self, log: SkipLog, brain: BrainRegion | None, left_dense: tuple[str, ...]) -> SkipReport:
+    def _skip_report(self, scene: Scene, log: SkipLog, brain: BrainRegion | None, engine: Engine) -> SkipReport:
+        options = self.options.skip.chosen(scene.scale) | {"weights": self.weights.name}
         counted = [array for view in log.views for array in (view.skipped, view.mixed, view.tiles)]
         return SkipReport(
             sid="",
             versions=package_versions(),
-            options=self.options.skip.chosen() | {"weights": self.weights.name} | (brain.findings if brain else {}),
+            options=options | (brain.findings if brain else {}),
             views=log.views,
             bookkeeping={
                 "counting_s": round(log.counting_s, 3),
                 "memory_mb": round(sum(array.nbytes for array in counted) / 1e6, 3),
             },
-            left_dense=left_dense,
+            left_dense=engine.left_dense,
+            engine=engine.name,
         )
 
     def _scene(self, conformed: nib.MGHImage) -> Scene:
@@ -271,7 +269,8 @@ class Segmenter:
             box = mask_box(head)
         # FastSurfer holds all logits: in parts, slices of two views would be computed again, which it does not do.
         max_share = 1.0 if self.options.fastsurfer_compat else MAX_SHARE
-        return Scene(volume, box, _scale(conformed), head, skip.chosen()["margin"] or 0, max_share)
+        scale = _scale(conformed)
+        return Scene(volume, box, scale, head, skip.chosen(scale)["margin"] or 0, max_share)
 
     def _check_brain(self, result: SegmentationResult) -> None:
         volume = result.brain_volume_ml

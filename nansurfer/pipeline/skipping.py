@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from math import ceil
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -24,6 +25,8 @@ computed loses its corners with every convolution: the margin is what it may los
 _POOL_MARGIN = 2
 _FINDING_BRAIN_PAYS = (None, 0.5)
 """Thresholds. Above, the last block is computed for all of the head; below, what is computed loses its border."""
+_RESAMPLED = 2
+"""Voxels of margin that resampling to 1 mm and back costs: each time, NaN spreads by one."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +45,8 @@ class SkipOptions:
         What stands for NaN in the other windows: the ``"mean"`` of their values, as in the papers, ``"zero"``, or
         ``"blank"``, what the layer sees of an empty slice (background only).
     margin
-        Voxels of background around the head that are computed all the same (background only).
+        Voxels of background around the head that are computed all the same (background only). By default, the higher
+        the threshold, the fewer; and the smaller the voxels, the more.
     pool_margin
         Pixels around what is kept that every pooling keeps as well (background with blank fill only).
     max_ties
@@ -104,8 +108,8 @@ class SkipOptions:
             return self.find_brain
         return self.nan == "auto" and self.threshold in _FINDING_BRAIN_PAYS and not self.paper_compat
 
-    def chosen(self) -> dict[str, Any]:
-        """Every choice by its name; None where it has no say."""
+    def chosen(self, scale: float = 1.0) -> dict[str, Any]:
+        """Every choice by its name, None where it has no say; for voxels of 1 mm / ``scale``."""
         given = asdict(self)
         if self.nan != "off":
             given["find_brain"] = self.finds_brain
@@ -115,7 +119,8 @@ class SkipOptions:
             given["nan"] = "background"
             if self.margin is None:
                 margins = (margin for least, margin in _MARGINS if given["threshold"] >= least)
-                given["margin"] = next(margins, _WIDEST_MARGIN)
+                margin = next(margins, _WIDEST_MARGIN)
+                given["margin"] = ceil(margin * scale) + _RESAMPLED if scale > 1 else margin
             if self.pool_margin is None:
                 given["pool_margin"] = _POOL_MARGIN if given["fill"] == "blank" else 0
         return given

@@ -23,20 +23,13 @@ from nansurfer.pipeline.skipping import SkipOptions
 from nansurfer.pipeline.sweep_record import SweepRecord
 from nansurfer.report.comparison import compare_labels
 from nansurfer.report.skips import mac_skip_ratio, mean_skip_ratio
-from nansurfer.report.sweep import SweepRow
+from nansurfer.report.sweep import SETTINGS, SweepRow
 from nansurfer.volume import read_image
 
 _RATIO_DIGITS = 6
 
 
-def sweep_points(
-    modes: Sequence[str],
-    thresholds: Sequence[float],
-    *,
-    fill: str | None = None,
-    margin: int | None = None,
-    paper_compat: bool = False,
-) -> list[SkipOptions]:
+def sweep_points(modes: Sequence[str], thresholds: Sequence[float], **choices: Any) -> list[SkipOptions]:
     """What each run of a sweep may skip: every mode at every threshold, each once.
 
     Parameters
@@ -45,8 +38,8 @@ def sweep_points(
         Of :class:`SkipOptions`, all but ``"off"``: the dense run is part of any sweep.
     thresholds
         Above 0 and at most 1.
-    fill, margin, paper_compat
-        See :class:`SkipOptions`; the margin is for the modes in which it has a say.
+    **choices
+        Other fields of :class:`SkipOptions`, each for the modes in which it has a say.
 
     Raises
     ------
@@ -55,13 +48,14 @@ def sweep_points(
     """
     if "off" in modes:
         raise ConfigError("nan 'off' is the dense run, which is part of every sweep; leave it out of the list.")
-    settings: list[dict[str, Any]] = [
-        {"nan": mode, "fill": fill, "paper_compat": paper_compat, "find_brain": False} for mode in modes
-    ]
-    with_margin = [setting for setting in settings if SkipOptions(**setting).marks_background]
-    for setting in with_margin or settings:  # without any say it is refused below
-        setting["margin"] = margin
-    points = [SkipOptions(**setting, threshold=threshold) for setting in settings for threshold in thresholds]
+    settings: list[dict[str, Any]] = [{"nan": mode, "find_brain": False} for mode in modes]
+    by_default = [SkipOptions(**own).chosen() for own in settings]
+    for name, value in choices.items():
+        concerned = [own for own, chosen in zip(settings, by_default, strict=True) if chosen.get(name) is not None]
+        for own in concerned or settings:  # without any say it is refused below
+            own[name] = value
+    points = [SkipOptions(**own, threshold=threshold) for own in settings for threshold in thresholds]
+    points = [replace(point, margin=point.chosen()["margin"]) for point in points]  # the same at every voxel size
     return list({_key(point): point for point in points}.values())  # "auto" is one of the others
 
 
@@ -151,11 +145,18 @@ def _measured(
         speedup_bound=round(left_by_dense / (1 - skipped), _RATIO_DIGITS) if skipped < 1 else None,
         network_s=round(network_s, 3),
         total_s=round(sum(result.timings_s.values()) - counting_s, 3),
-        time_ratio=round(network_s / dense.network_s, _RATIO_DIGITS) if dense else 1.0,
+        time_ratio=_time_ratio(network_s, result.engine, dense),
         dice_whole=compared.whole.dice,
         dice_mean=compared.mean_dice,
         voxels_changed=compared.whole.voxels_changed,
     )
+
+
+def _time_ratio(network_s: float, engine: str, dense: SweepRow | None) -> float | None:
+    """Share of the dense run's time; None where that ran on another engine: it would tell of the engines."""
+    if dense is None:
+        return 1.0
+    return round(network_s / dense.network_s, _RATIO_DIGITS) if engine == dense.engine else None
 
 
 def _provenance(path: Path, options: SegmentOptions, *, paper_compat: bool) -> dict[str, Any]:
@@ -187,7 +188,7 @@ def _provenance(path: Path, options: SegmentOptions, *, paper_compat: bool) -> d
 def _told(skip: SkipOptions) -> dict[str, Any]:
     """What a row tells of what may be skipped: the choices as they are made in the end."""
     chosen = skip.chosen()
-    return {name: chosen[name] for name in ("nan", "threshold", "fill", "margin")}
+    return {name: chosen[name] for name in SETTINGS}
 
 
 def _key(skip: SkipOptions) -> tuple[Any, ...]:

@@ -22,7 +22,7 @@ RECORD = Path("sweep.json")
 TABLE = Path("sweep.csv")
 DENSE_LABELS = Path("dense.mgz")
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 """Of the record; rises when a field changes its meaning or goes."""
 
 

@@ -23,8 +23,8 @@ from nansurfer.labels import (
     merge_parcels,
     structure_name,
 )
-from nansurfer.labels.regions import Labels, content_box
-from nansurfer.volume import read_labels
+from nansurfer.labels.regions import Labels
+from nansurfer.volume import mask_box, read_labels
 
 SUBJECT_LABELS = (
     "mri/aparc.DKTatlas+aseg.deep.mgz",
@@ -263,7 +263,7 @@ def _check_same_grid(path_a: Path, a: SpatialImage, path_b: Path, b: SpatialImag
 def _labelled_part(a: SpatialImage, b: SpatialImage) -> tuple[Labels, Labels]:
     """Both volumes cut to the box that holds all labels; no measure depends on what is outside."""
     labels_a, labels_b = np.asarray(a.dataobj), np.asarray(b.dataobj)
-    box = content_box((labels_a != 0) | (labels_b != 0))
+    box = mask_box((labels_a != 0) | (labels_b != 0))
     return labels_a[box], labels_b[box]
 
 

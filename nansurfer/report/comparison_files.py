@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import math
 from collections.abc import Iterator, Sequence
@@ -12,6 +11,7 @@ from typing import Any
 from nansurfer.files import atomic_path
 from nansurfer.report.comparison import Comparison, Region
 from nansurfer.report.equivalence import ALPHA, EquivalenceTest
+from nansurfer.report.table import write_table
 from nansurfer.version import __version__
 
 SCHEMA_VERSION = 1
@@ -28,11 +28,7 @@ def write_comparison_csv(path: str | Path, comparisons: Sequence[Comparison]) ->
     OutputError
         The file cannot be written.
     """
-    rows = [row for comparison in comparisons for row in _rows(comparison)]
-    with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, fieldnames=rows[0], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+    write_table(path, [row for comparison in comparisons for row in _rows(comparison)])
 
 
 def write_comparison_json(

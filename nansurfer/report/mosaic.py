@@ -20,9 +20,11 @@ from nansurfer.report.planes import PLANES, Box, Plane, frame_of_head, labelled_
 # Pixels.
 _WIDTH, _MARGIN, _GAP, _HEADER, _TITLE = 1920, 28, 8, 76, 44
 _LARGE, _SMALL = 24, 17
+_THUMBNAIL, _SEEN_SMALL = (192, 160), (330, 275)  # the size for lists, and of the part of the page that it shows
 _BACKGROUND, _TEXT, _DIM_TEXT, _ALARM = (12, 12, 14), (235, 235, 235), (150, 154, 160), (255, 92, 72)
 _CONVENTION = "Radiological: the patient's right is on the left. Positions in mm (RAS)."
 _NOTHING_LABELLED = "NOTHING IS LABELLED"
+_PNG_LEVEL = 5  # 4 % larger than with the usual 6, in two thirds of the time
 
 
 def mosaic(
@@ -70,7 +72,7 @@ def mosaic(
     voxel_mm = np.linalg.norm(affine[:3, :3], axis=0)
     frame = frame_of_head(t1, labelled, voxel_mm[1])
     layout = _Layout.of(frame, voxel_mm)
-    grey, colors = grey_levels(t1, labels)[t1], label_colors(table, int(labels.max()))
+    levels, colors = grey_levels(t1, labels), label_colors(table, int(labels.max()))
 
     page = Image.new("RGB", (_WIDTH, layout.height), _BACKGROUND)
     _write_header(page, caption, alarm="" if labelled else _NOTHING_LABELLED)
@@ -78,7 +80,7 @@ def mosaic(
         y = layout.top(plane)
         ImageDraw.Draw(page).text((_MARGIN, y - 10), plane.title, _TEXT, _font(_SMALL), anchor="ls")
         for i, index in enumerate(spread((labelled or frame)[plane.axis], plane.n_slices)):
-            bare = grey_panel(plane.take(grey, index, frame), layout.panel(plane))
+            bare = grey_panel(levels[plane.take(t1, index, frame)], layout.panel(plane))
             over = overlay(bare, plane.take(labels, index, frame), colors)
             position = f"{'xyz'[plane.world_axis]} {round(plane.position_mm(index, affine, frame)):+d}"
             x = layout.left(plane, i)
@@ -97,7 +99,22 @@ def save_mosaic(image: Image.Image, path: str | Path) -> None:
         The folder cannot be written, or the disk is full.
     """
     with atomic_path(path) as temporary:
-        image.save(temporary, format="PNG")
+        image.save(temporary, format="PNG", compress_level=_PNG_LEVEL)
+
+
+def save_thumbnail(image: Image.Image, path: str | Path) -> None:
+    """Write the middle of a mosaic's last row, mid-sagittal with the labels, as a JPEG of some kB for lists.
+
+    Raises
+    ------
+    OutputError
+        The folder cannot be written, or the disk is full.
+    """
+    width, height = _SEEN_SMALL
+    left, bottom = (image.width - width) // 2, image.height - _MARGIN
+    part = image.crop((left, bottom - height, left + width, bottom))
+    with atomic_path(path) as temporary:
+        part.resize(_THUMBNAIL).save(temporary, format="JPEG")
 
 
 @dataclass(frozen=True)

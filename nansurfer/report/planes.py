@@ -8,9 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from nibabel.orientations import apply_orientation, axcodes2ornt, inv_ornt_aff, io_orientation, ornt_transform
-from scipy import ndimage
 
-from nansurfer.volume import head_box
+from nansurfer.volume import head_box, mask_box
 
 Box = tuple[slice, slice, slice]
 
@@ -78,8 +77,8 @@ def to_page(
 
 def labelled_box(labels: npt.NDArray[np.integer[Any]]) -> Box | None:
     """The smallest box that holds all labelled voxels, or None if there is none."""
-    boxes: list[Box] = ndimage.find_objects((labels > 0).view(np.uint8), max_label=1)
-    return boxes[0]
+    labelled = labels > 0
+    return mask_box(labelled) if labelled.any() else None
 
 
 def frame_of_head(t1: npt.NDArray[np.uint8], labelled: Box | None, voxel_height_mm: float) -> Box:

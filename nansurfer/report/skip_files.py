@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import json
 import math
@@ -14,7 +13,7 @@ import nibabel as nib
 import numpy as np
 import numpy.typing as npt
 
-from nansurfer.files import atomic_path
+from nansurfer.files import atomic_path, write_csv
 from nansurfer.report.published import compared_with_published
 from nansurfer.report.skip_page import skip_page
 from nansurfer.report.skip_pictures import plane_pictures
@@ -64,10 +63,8 @@ def write_skip_report(
 
     with atomic_path(folder / json_name) as path:
         path.write_text(json.dumps(skip_json(report), indent=2, allow_nan=False) + "\n", encoding="utf-8")
-    with atomic_path(folder / csv_name) as path, path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(_CSV_FIELDS)
-        writer.writerows([layer_row(layer)[field] for field in _CSV_FIELDS] for layer in report.layers)
+    rows = map(layer_row, report.layers)
+    write_csv(folder / csv_name, _CSV_FIELDS, ([row[field] for field in _CSV_FIELDS] for row in rows))
     with atomic_path(folder / html_name) as path:
         # A subject's name comes from a file's and may hold what UTF-8 has no bytes for.
         path.write_text(skip_page(report, pictures), encoding="utf-8", errors="xmlcharrefreplace")
@@ -85,6 +82,7 @@ def skip_json(report: SkipReport) -> dict[str, Any]:
         "sid": report.sid,
         "versions": dict(report.versions),
         "options": dict(report.options),
+        "engine": report.engine,
         "mean_skip_ratio": _ratio(report.mean_skip_ratio),
         "mac_skip_ratio": _ratio(report.mac_skip_ratio),
         "speedup_bound": round(report.speedup_bound, 4) if math.isfinite(report.speedup_bound) else None,

@@ -35,7 +35,7 @@ def skip_page(report: SkipReport, pictures: Sequence[PlanePictures]) -> str:
     return page_template("skip_report.html").substitute(
         sid=escape(report.sid),
         style=_style(pictures),
-        options=_chips(report.options),
+        options=_chips({**report.options, "engine": report.engine}),
         mac_skip_ratio=percent(report.mac_skip_ratio),
         bound=_bound(report.speedup_bound),
         tiles=_tiles(report),

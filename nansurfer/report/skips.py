@@ -179,6 +179,8 @@ class SkipReport:
         every run.
     left_dense
         Layers that were computed dense because NaN has no meaning for them.
+    engine
+        ``"fast"`` or ``"reference"``; what they skip is the same.
     """
 
     sid: str
@@ -187,6 +189,7 @@ class SkipReport:
     views: tuple[ViewSkips, ...]
     bookkeeping: Mapping[str, float]
     left_dense: tuple[str, ...]
+    engine: str
 
     @cached_property
     def layers(self) -> tuple[LayerSkips, ...]:

@@ -8,6 +8,9 @@ from pathlib import Path
 
 from nansurfer.report.table import write_table
 
+SETTINGS = ("nan", "threshold", "fill", "margin", "pool_margin", "max_ties", "tie_tolerance")
+"""What a run might skip, by which rows are told apart: fields of a row that are options of `segment`."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class SweepRow:
@@ -15,7 +18,7 @@ class SweepRow:
 
     Parameters
     ----------
-    nan, threshold, fill, margin
+    nan, threshold, fill, margin, pool_margin, max_ties, tie_tolerance
         See `nansurfer.pipeline.skipping.SkipOptions`; None where an option has no say. ``"off"`` is the dense run.
     engine
         ``"fast"`` or ``"reference"``: times of different engines say little about skipping.
@@ -31,7 +34,7 @@ class SweepRow:
     total_s
         Seconds of the whole run but reading and writing files, without those spent on counting.
     time_ratio
-        ``network_s`` divided by the dense run's.
+        ``network_s`` divided by the dense run's; None where that ran on another engine.
     dice_whole
         Dice overlap of the whole volume with the dense run, where only voxels with the same label count as
         shared.
@@ -45,21 +48,29 @@ class SweepRow:
     threshold: float | None
     fill: str | None
     margin: int | None
+    pool_margin: int | None
+    max_ties: int | None
+    tie_tolerance: float | None
     engine: str
     mean_skip_ratio: float
     mac_skip_ratio: float
     speedup_bound: float | None
     network_s: float
     total_s: float
-    time_ratio: float
+    time_ratio: float | None
     dice_whole: float
     dice_mean: float
     voxels_changed: int
 
     @property
-    def key(self) -> tuple[str, float | None, str | None, int | None]:
-        """What the run might skip, by which rows are told apart."""
-        return self.nan, self.threshold, self.fill, self.margin
+    def key(self) -> tuple[object, ...]:
+        """What the run might skip."""
+        return tuple(getattr(self, name) for name in SETTINGS)
+
+    @property
+    def time_percent(self) -> float | None:
+        """Time in the networks in % of the dense run's."""
+        return None if self.time_ratio is None else 100 * self.time_ratio
 
     @property
     def is_dense(self) -> bool:

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nansurfer.report.plot import GREY, save_figure
-from nansurfer.report.sweep import SweepRow
+from nansurfer.report.sweep import SETTINGS, SweepRow
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -25,25 +25,27 @@ _ROOM = 0.06  # above and below, as a share of the Dice axis
 _LEAST_RANGE = 0.99  # the Dice axis begins there or below
 _RESOLUTION = 1e-6  # about one of a brain's voxels; keeps a Dice of 1 on a logarithmic axis
 _POINTS_PER_INCH = 72
-_NEAR_POINTS = 12  # distance below which threshold labels would overlap
+_NEAR_POINTS = 12  # distance below which runs share one label for their thresholds
+_MARKER_POINTS = 6  # width of a marker
+_LABEL_PLACES = (((5, 4), "left"), ((-5, -11), "right"), ((-5, 4), "right"), ((5, -11), "left"))
+"""Where a label may stand, in points from its run, and which of its ends is there; the first that is free is taken."""
 
 
 class _Look(NamedTuple):
-    """How a mode is drawn; thresholds are written at ``offset`` (points) from their runs."""
+    """How a mode is drawn."""
 
     color: str
     marker: str
-    offset: tuple[int, int]
-    align: str
 
 
 # Okabe and Ito's colours, told apart with any colour vision; and a shape each, for print without colour.
 _LOOKS = {
-    "background": _Look("#0072B2", "o", (5, 4), "left"),
-    "aggressive": _Look("#D55E00", "s", (5, 4), "left"),
-    "conservative": _Look("#009E73", "^", (-5, -11), "right"),
+    "background": _Look("#0072B2", "o"),
+    "aggressive": _Look("#D55E00", "s"),
+    "conservative": _Look("#009E73", "^"),
 }
-_SETTINGS = (("-", "full"), ("--", "none"), (":", "left"), ("-.", "right"))
+_OF_A_LINE = tuple(name for name in SETTINGS if name not in ("nan", "threshold"))  # the others make a line each
+_LINES = (("-", "full"), ("--", "none"), (":", "left"), ("-.", "right"))
 """Line and filling of each setting of a mode."""
 
 
@@ -92,21 +94,21 @@ def _figure(rows: Sequence[SweepRow], title: str) -> Figure:
     figure.suptitle(title, fontsize="medium", color=GREY, parse_math=False)
     figure.legend(loc="outside lower center", ncols=2, frameon=False, title="Numbers in the upper panel: thresholds")
     figure.draw_without_rendering()  # settles the places from which the distances of the labels follow
-    for one in series:
-        _label_thresholds(upper, one)
+    _label_thresholds(upper, series)
     return figure
 
 
 def _series(rows: Sequence[SweepRow]) -> Iterator[_Series]:
-    """A line a mode; several where fill or margin differ, for these are other settings, not other thresholds."""
+    """A line a mode; several where the fill, say, differs, for these are other settings, not other thresholds."""
     by_threshold = sorted(rows, key=lambda row: row.threshold or 0)
     for mode in dict.fromkeys(row.nan for row in rows):
-        settings: dict[tuple[str, str], list[SweepRow]] = {}
+        settings: dict[tuple[str, ...], list[SweepRow]] = {}
         for row in by_threshold:
             if row.nan == mode:
-                settings.setdefault((f"fill {row.fill}", f"margin {row.margin}"), []).append(row)
+                setting = tuple(f"{name.replace('_', ' ')} {getattr(row, name)}" for name in _OF_A_LINE)
+                settings.setdefault(setting, []).append(row)
         differs = [len(set(values)) > 1 for values in zip(*settings, strict=True)]
-        for (setting, members), (line, filling) in zip(settings.items(), cycle(_SETTINGS), strict=False):
+        for (setting, members), (line, filling) in zip(settings.items(), cycle(_LINES), strict=False):
             label = ", ".join((mode, *compress(setting, differs)))
             yield _Series(label, _LOOKS[mode], line, filling, members)
 
@@ -126,40 +128,52 @@ def _draw_dice(axes: Axes, dense: SweepRow, series: Sequence[_Series]) -> None:
 
 
 def _draw_time(axes: Axes, dense: SweepRow, series: Sequence[_Series]) -> None:
-    """Time in the networks, and the line that it would follow if all multiply-adds took the same time."""
+    """Time in the networks, where comparable, and the line that it would follow if all multiply-adds took the same."""
     skipped = [row.mac_skip_ratio for row in (dense, *(row for one in series for row in one.rows))]
     ends = np.array([min(skipped), max(skipped)])
     bound = (1 - ends) / (1 - dense.mac_skip_ratio)
     line: dict[str, Any] = {"color": GREY, "linewidth": 1, "linestyle": (0, (6, 3))}
     axes.plot(100 * ends, 100 * bound, label="if time followed multiply-adds", **line)
     for one in series:
-        _draw(axes, one, [100 * row.time_ratio for row in one.rows])
+        _draw(axes, one, [row.time_percent for row in one.rows])
     axes.plot(100 * dense.mac_skip_ratio, 100, **_DENSE)
     axes.set_ylim(0, 1.1 * axes.dataLim.ymax)
     axes.set_ylabel("Network time, % of dense run")
     axes.set_xlabel("Multiply-adds skipped, %")
 
 
-def _draw(axes: Axes, one: _Series, values: Sequence[float], **options: Any) -> None:
+def _draw(axes: Axes, one: _Series, values: Sequence[float | None], **options: Any) -> None:
     skipped = [100 * row.mac_skip_ratio for row in one.rows]
     options |= {"color": one.look.color, "marker": one.look.marker}
-    axes.plot(skipped, values, linestyle=one.line, fillstyle=one.filling, **options)
+    axes.plot(skipped, np.array(values, float), linestyle=one.line, fillstyle=one.filling, **options)
 
 
-def _label_thresholds(axes: Axes, one: _Series) -> None:
-    """Write thresholds beside their points: one label for neighbours that are too near for one each."""
-    points = [(100 * row.mac_skip_ratio, _nines(row.dice_whole)) for row in one.rows]
-    for first, last in _near(axes.transData.transform(points) * _POINTS_PER_INCH / axes.figure.dpi):
-        ends = [f"{one.rows[i].threshold:g}" for i in (first, last)]
-        axes.annotate(
-            "–".join(dict.fromkeys(ends)),
-            points[last],
-            xytext=one.look.offset,
-            textcoords="offset points",
-            ha=one.look.align,
-            color=one.look.color,
-            fontsize="small",
-        )
+def _label_thresholds(axes: Axes, series: Sequence[_Series]) -> None:
+    """Write thresholds beside their points, where they hide neither a point nor each other as long as there is room."""
+    from matplotlib.transforms import Bbox
+
+    pixels_per_point = axes.figure.dpi / _POINTS_PER_INCH
+    places = [axes.transData.transform(_points(one)) for one in series]
+    half = _MARKER_POINTS / 2 * pixels_per_point
+    taken = [Bbox([place - half, place + half]) for place in np.concatenate(places)]
+    for one, own in zip(series, places, strict=True):
+        for first, last in _near(own / pixels_per_point):
+            ends = (f"{one.rows[i].threshold:g}" for i in (first, last))
+            text, point = "–".join(dict.fromkeys(ends)), _points(one)[last]
+            label = axes.annotate(
+                text, point, (0, 0), textcoords="offset points", color=one.look.color, fontsize="small"
+            )
+            for offset, align in (*_LABEL_PLACES, _LABEL_PLACES[0]):
+                label.set(position=offset, horizontalalignment=align)
+                box = label.get_window_extent()
+                if not box.count_overlaps(taken):
+                    break
+            taken.append(box)
+
+
+def _points(one: _Series) -> list[tuple[float, float]]:
+    """Where runs lie in the upper panel."""
+    return [(100 * row.mac_skip_ratio, _nines(row.dice_whole)) for row in one.rows]
 
 
 def _near(places: npt.NDArray[np.float64]) -> Iterator[tuple[int, int]]:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from nansurfer.files import atomic_path
+from nansurfer.files import write_csv
 
 
 def write_table(path: str | Path, rows: Sequence[Mapping[str, object]]) -> None:
@@ -17,7 +16,5 @@ def write_table(path: str | Path, rows: Sequence[Mapping[str, object]]) -> None:
     OutputError
         The file cannot be written.
     """
-    with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, rows[0], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+    columns = list(rows[0])
+    write_csv(path, columns, ([row[column] for column in columns] for row in rows))

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from nansurfer.volume.box import Box, head_box, whole_box
+from nansurfer.volume.box import Box, head_box, mask_box, whole_box
 from nansurfer.volume.conform import VoxelSize, check_voxel_size, conform, conformed_size, is_conformed
-from nansurfer.volume.head import head_mask, mask_box, thick_mask
+from nansurfer.volume.head import head_mask, thick_mask, widened
 from nansurfer.volume.native import to_native
 from nansurfer.volume.read import EXTENSIONS, read_image, read_labels
 from nansurfer.volume.views import VIEWS, View, from_view, thick_slices, to_view, view_axes
@@ -34,4 +34,5 @@ __all__ = [
     "to_view",
     "view_axes",
     "whole_box",
+    "widened",
 ]

@@ -65,11 +65,30 @@ def whole_box(volume: npt.NDArray[Any]) -> Box:
     return slice(0, x), slice(0, y), slice(0, z)
 
 
+def mask_box(mask: npt.NDArray[np.bool_], margin: int = 0) -> Box:
+    """Smallest box that holds every True voxel, grown by ``margin`` voxels within the volume.
+
+    Without a True voxel the box is the whole volume, so that callers need no special case.
+    """
+    if not mask.any():
+        return whole_box(mask)
+    spans = []
+    for size, others in zip(mask.shape, ((1, 2), (0, 2), (0, 1)), strict=True):
+        occupied = np.flatnonzero(mask.any(axis=others))
+        spans.append(slice(max(int(occupied[0]) - margin, 0), min(int(occupied[-1]) + 1 + margin, size)))
+    x, y, z = spans
+    return x, y, z
+
+
 def _block_means(volume: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
     """Means over blocks of 4x4x4 voxels; blocks cut by the volume's end are averaged with zeros."""
     sums: npt.NDArray[np.unsignedinteger[Any]] = volume
-    for axis, length in enumerate(volume.shape):
-        sums = np.add.reduceat(sums, np.arange(0, length, _BLOCK), axis=axis, dtype=np.uint16)
+    for _ in range(3):  # along the first axis, which then becomes the last
+        total = sums[::_BLOCK].astype(np.uint16)
+        for start in range(1, _BLOCK):
+            part = sums[start::_BLOCK]
+            total[: len(part)] += part
+        sums = np.moveaxis(total, 0, -1)
     return sums / _BLOCK**3
 
 
@@ -90,11 +109,11 @@ def _air_level(means: npt.NDArray[np.float64]) -> float:
 
 def large_components(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
     """The 26-connected components that are not specks beside the largest."""
-    labels, _ = ndimage.label(mask, structure=np.ones((3, 3, 3)))
-    sizes = np.bincount(labels.ravel())
-    sizes[0] = 0
-    is_large = (sizes > 0) & (sizes >= _MIN_COMPONENT_SHARE * sizes.max())
-    components: npt.NDArray[np.bool_] = is_large[labels]
+    labels, count = ndimage.label(mask, structure=np.ones((3, 3, 3)))
+    owners = labels[mask]
+    sizes = np.bincount(owners, minlength=count + 1)
+    components = np.zeros_like(mask)
+    components[mask] = (sizes >= _MIN_COMPONENT_SHARE * sizes.max())[owners]
     return components
 
 

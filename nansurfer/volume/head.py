@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from nansurfer.volume.box import MIN_HEAD_SHARE, Box, box_and_air_level, large_components
+from nansurfer.volume.box import MIN_HEAD_SHARE, box_and_air_level, large_components
 
 _SMOOTHING = 3  # side of the cube that a voxel is judged by: its mean has a fifth of the air's noise
 _RIM_VOXELS = 1  # added on every side: the mean of the cube around a corner of the head is dark
@@ -34,17 +34,10 @@ def head_mask(volume: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
     box, air_level = box_and_air_level(volume)
     bright = ndimage.uniform_filter(volume[box], _SMOOTHING, output=np.float32, mode="constant")
     head = large_components(bright > air_level)
-    head = ndimage.binary_dilation(head, np.ones((3, 3, 3)), _RIM_VOXELS)
+    head = widened(head, _RIM_VOXELS)
     mask = np.zeros(volume.shape, bool)
     mask[box] = ~_reached_from_outside(~head)
-    return mask if mask.mean() > MIN_HEAD_SHARE else np.ones(volume.shape, bool)
-
-
-def mask_box(mask: npt.NDArray[np.bool_]) -> Box:
-    """The smallest box that holds a mask, which is not empty."""
-    (box,) = ndimage.find_objects(mask.view(np.uint8))
-    x, y, z = box
-    return x, y, z
+    return mask if np.count_nonzero(mask) > MIN_HEAD_SHARE * mask.size else np.ones(volume.shape, bool)
 
 
 def _reached_from_outside(free: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
@@ -78,17 +71,24 @@ def thick_mask(
     reach = thickness // 2
     slab = mask_in_view[:, :, max(start - reach, 0) : stop + reach]
     first = start - max(start - reach, 0)
-    met = _widened(np.ascontiguousarray(np.moveaxis(slab, 2, 0)), reach, axis=0)[first : first + stop - start]
+    met = _widened_along(np.ascontiguousarray(np.moveaxis(slab, 2, 0)), reach, axis=0)[first : first + stop - start]
     for axis in (1, 2):
-        met = _widened(met, margin, axis)
+        met = _widened_along(met, margin, axis)
     return met
 
 
-def _widened(mask: npt.NDArray[np.bool_], margin: int, axis: int) -> npt.NDArray[np.bool_]:
-    """A mask and what lies up to ``margin`` voxels away along an axis; five times as fast as scipy's maximum filter."""
+def widened(mask: npt.NDArray[np.bool_], margin: int) -> npt.NDArray[np.bool_]:
+    """A mask and what lies up to ``margin`` voxels away along axes and diagonals: its dilation by a cube."""
+    for axis in range(mask.ndim):
+        mask = _widened_along(mask, margin, axis)
+    return mask
+
+
+def _widened_along(mask: npt.NDArray[np.bool_], margin: int, axis: int) -> npt.NDArray[np.bool_]:
+    """As `widened`, along one axis; five times as fast as scipy's maximum filter."""
     reached = 0
     while reached < margin:
-        step = min(margin - reached, 2 * reached + 1)
+        step = min(margin - reached, reached + 1)  # more would leave gaps beside the array's ends
         before, after = ((slice(None),) * axis + (part,) for part in (slice(None, -step), slice(step, None)))
         wider = mask.copy()
         wider[after] |= mask[before]

@@ -30,8 +30,11 @@ ABSENT = {24: 0, 25: 2, 57: 41, 30: 2, 62: 41, 72: 24, 85: 0}
 """Labels of the maps without a class of their own. SynthSeg's 24 is all fluid around the brain, which
 FreeSurfer leaves unlabelled; lesions (25, 57) and vessels (30, 62) become the white matter around them."""
 EXTRA_CEREBRAL = range(500, 1000)
+OWN_TONE = 0.3  # how far a label's brightness is its own and not its tissue's; 1: independent of it
+_COARSEST = 1.6  # scanned voxels along an axis, in those of the slab
 _BLUR_REACH = 3  # voxels on either side: two of the widest blur's standard deviations
 SPLIT_SIDES = ((2, 41), (25, 57), (30, 62), (136, 163), (137, 164), (26, 58), (28, 60), (17, 53), (18, 54))
+SPLIT_SIDES += ((3, 42), (29, 61), (31, 63))  # FreeSurfer's, not in the maps
 SPLIT_SIDES += tuple((left, left + 39) for left in (4, 5, 7, 8, 10, 11, 12, 13))
 
 
@@ -51,6 +54,8 @@ class Atlas:
         Whether a label belongs to the brain; to the head around it, fluid left out. Bool (K,).
     classes
         View to the class of each label, int64 (K,).
+    tissues
+        Index of each label's tissue, int64 (K,): both sides and all of the cortex are one.
     mean, mean_spread, std, std_spread
         Normal priors of each label's mean intensity and standard deviation, float (K,), on a 0..255 scale.
     """
@@ -62,6 +67,7 @@ class Atlas:
     brain: Tensor
     head: Tensor
     classes: dict[str, Tensor]
+    tissues: Tensor
     mean: Tensor
     mean_spread: Tensor
     std: Tensor
@@ -82,7 +88,8 @@ def load_atlas(folder: Path, device: torch.device) -> Atlas:
     freesurfer = np.array([_freesurfer_label(int(label)) for label in labels])
     brain = freesurfer > 0
     boxes = [_bounds(brain[index[volume]]) for volume in volumes]
-    priors = _intensity_priors(folder / "labels", labels)
+    tissues = _tissues(folder / "labels", labels)
+    priors = _intensity_priors(folder / "labels")[:, tissues]
 
     def put(array: np.ndarray, dtype: torch.dtype = torch.float32) -> Tensor:
         return torch.from_numpy(np.asarray(array)).to(device, dtype)
@@ -91,10 +98,11 @@ def load_atlas(folder: Path, device: torch.device) -> Atlas:
         maps=torch.stack([put(index[volume], torch.uint8) for volume in volumes]),
         centers=put(np.array([(low + high) / 2 for low, high in boxes])),
         extents=put(np.array([(high - low) / 2 for low, high in boxes])),
-        mirrored=put(index[[_other_side(int(label)) for label in labels]], torch.int64),
+        mirrored=put(index[[other_side(int(label)) for label in labels]], torch.int64),
         brain=put(brain, torch.bool),
         head=put([int(label) in EXTRA_CEREBRAL for label in labels], torch.bool),
         classes={view: put(labels_to_classes(freesurfer, view), torch.int64) for view in VIEWS},
+        tissues=put(tissues, torch.int64),
         mean=put(priors[0]),
         mean_spread=put(priors[1]),
         std=put(priors[2]),
@@ -112,7 +120,8 @@ def _freesurfer_label(label: int) -> int:
     return CHOROID_PLEXUS.get(label, ABSENT.get(label, label))
 
 
-def _other_side(label: int) -> int:
+def other_side(label: int) -> int:
+    """The label's counterpart in the other hemisphere, FreeSurfer's or SynthSeg's; itself, if it has none."""
     if label >= 1000:
         return label + 1000 if label < 2000 else label - 1000
     sides = dict(SPLIT_SIDES)
@@ -126,16 +135,20 @@ def _bounds(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return low, high
 
 
-def _intensity_priors(folder: Path, labels: np.ndarray) -> np.ndarray:
-    """Mean of means, spread of means, mean of deviations, spread of deviations: (4, K)."""
+def _tissues(folder: Path, labels: np.ndarray) -> list[int]:
+    """SynthSeg's class of each label: what looks alike in a T1."""
     generation = np.load(folder / "synthseg_generation_labels.npy")
     classes = np.load(folder / "synthseg_generation_classes_contrast_specific.npy")
     class_of = dict(zip(generation.tolist(), classes.tolist(), strict=True))
     cortex = {1: class_of[3], 2: class_of[42]}
-    rows = [class_of[int(label)] if label < 1000 else cortex[int(label) // 1000] for label in labels]
+    return [class_of[int(label)] if label < 1000 else cortex[int(label) // 1000] for label in labels]
+
+
+def _intensity_priors(folder: Path) -> np.ndarray:
+    """Mean of means, spread of means, mean of deviations, spread of deviations, of each tissue: (4, tissues)."""
     means = np.load(folder / "synthseg_prior_means_t1.npy")
     deviations = np.load(folder / "synthseg_prior_stds_t1.npy")
-    return np.concatenate([means, deviations])[:, rows]
+    return np.concatenate([means, deviations])
 
 
 @dataclass(frozen=True)
@@ -242,12 +255,16 @@ class Synthesiser:
         return rows
 
     def _paint(self, labels: Tensor) -> Tensor:
-        """Intensities (S, H, W): a mean and a deviation per label, white and fine-grained smooth texture."""
+        """Intensities (S, H, W): a mean and a deviation per label, white and fine-grained smooth texture.
+
+        Labels of one tissue differ little: a real T1 shows no border between two parcels of the cortex.
+        """
         atlas = self.atlas
-        mean = atlas.mean + 1.2 * atlas.mean_spread * self._randn(atlas.mean.shape)
+        departure = math.sqrt(1 - OWN_TONE**2) * self._randn_of_tissues() + OWN_TONE * self._randn(atlas.mean.shape)
+        mean = atlas.mean + 1.2 * atlas.mean_spread * departure
         # Fat and muscle differ between scanners far more than the priors say: fat often saturates.
         mean = torch.where(atlas.head, mean * (0.5 * self._randn(mean.shape)).exp(), mean)
-        std = (atlas.std + atlas.std_spread * self._randn(atlas.std.shape)).abs() * self._uniform(0.2, 0.8)
+        std = (atlas.std + atlas.std_spread * self._randn_of_tissues()).abs() * self._uniform(0.2, 0.8)
         white = self._randn(labels.shape)
         coarse = self._randn((1, 1, *(max(2, n // 3) for n in labels.shape)))
         smooth = F.interpolate(coarse, size=labels.shape, mode="trilinear")[0, 0]
@@ -255,15 +272,33 @@ class Synthesiser:
         texture = share * white + (1 - share) * smooth
         return mean.clamp(min=0)[labels] + std[labels] * texture
 
+    def _randn_of_tissues(self) -> Tensor:
+        """A normal number for each label (K,), the same for labels of one tissue."""
+        return self._randn((int(self.atlas.tissues.max()) + 1,))[self.atlas.tissues]
+
     def _degrade(self, image: Tensor, labels: Tensor, grid: Grid) -> Tensor:
         """The painted slab as a scanner and preprocessing would have left it: 0..255, whole numbers."""
         image = self._blur(image)
         image = image * (self._uniform(0.05, 0.35) * self._smooth_field(grid, 4)).exp()
         image = image * (self._uniform(70, 200) / self._white_matter_mean)
-        noise = self._uniform(0, 7)
-        image = torch.hypot(image + noise * self._randn(image.shape), noise * self._randn(image.shape))
+        image = self._scanned(image)
         image = 255 * (image / 255).clamp_(0, 1) ** math.exp(self._normal(0, 0.2))
         return (image * self._kept(labels, grid)).round_().clamp_(0, 255)
+
+    def _scanned(self, image: Tensor) -> Tensor:
+        """The slab with a scanner's noise; half the time interpolated, noise and all, from a coarser grid.
+
+        Conforming does so with images of larger voxels, and with those that are rotated; many scanners do it too.
+        White noise in every voxel is the exception.
+        """
+        shape = image.shape
+        interpolated = self._uniform(0, 1) < 0.5
+        if interpolated:
+            coarse = [max(2, round(n / self._uniform(1, _COARSEST))) for n in shape]
+            image = F.interpolate(image[None, None], size=coarse, mode="trilinear")[0, 0]
+        noise = self._uniform(0, 7)
+        image = torch.hypot(image + noise * self._randn(image.shape), noise * self._randn(image.shape))
+        return F.interpolate(image[None, None], size=shape, mode="trilinear")[0, 0] if interpolated else image
 
     def _blur(self, image: Tensor) -> Tensor:
         """Partial volume: a Gaussian per axis; thick slices, or a smooth image, as templates and averages are."""

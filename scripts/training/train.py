@@ -38,8 +38,8 @@ CHECKPOINT = "checkpoint.pt"
 FIRST_FULL_CLASS = torch.tensor(np.unique(SAGITTAL_TO_FULL, return_index=True)[1])
 WARM_UP_SHARE = 0.02
 EMA_DECAY = 0.998
-FINE_VOXEL_SIZE_MM = 0.8
-FINE_SHARE = 0.15  # of the batches, so that the outer blocks learn to serve another voxel size than 1 mm
+FINE_VOXEL_SIZES_MM = (0.7, 0.95)  # conforming makes 1 mm of all above
+FINE_SHARE = 0.15  # of the batches, so that the outer blocks learn to serve other voxel sizes than 1 mm
 
 
 @dataclass(frozen=True)
@@ -132,8 +132,7 @@ class Run:
     def _loss_of_new_batch(self) -> Tensor:
         recipe = self.recipe
         view = VIEWS[int(self._random() * len(VIEWS))] if recipe.view == ALL else recipe.view
-        voxel_size_mm = FINE_VOXEL_SIZE_MM if self.scales and self._random() < FINE_SHARE else 1.0
-        batch = self.synthesiser.batch(view, recipe.slabs, recipe.slices, recipe.size, voxel_size_mm)
+        batch = self.synthesiser.batch(view, recipe.slabs, recipe.slices, recipe.size, self._voxel_size_mm())
         targets = batch.targets
         if recipe.view == ALL and view == "sagittal":
             targets = self.full_class[targets]
@@ -145,6 +144,12 @@ class Run:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
             logits = self.network(images, (scale, scale))
         return self.loss(logits.float(), targets)
+
+    def _voxel_size_mm(self) -> float:
+        if not self.scales or self._random() >= FINE_SHARE:
+            return 1.0
+        finest, coarsest = FINE_VOXEL_SIZES_MM
+        return finest + (coarsest - finest) * self._random()
 
     def _random(self) -> float:
         return float(torch.rand((), generator=self.generator, device=self.device))

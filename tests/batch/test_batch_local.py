@@ -18,6 +18,7 @@ import pytest
 from pebble import ProcessExpired
 
 from nansurfer.batch import BatchOptions, BatchProgress, Plan, Record, RecordFile, Subject, local, plan_batch, run_local
+from nansurfer.batch.memory import memory_per_worker_mb
 from nansurfer.batch.worker import Outcome, failure
 from nansurfer.errors import ConfigError, OutputError, WeightsError
 from nansurfer.pipeline import make_options
@@ -163,6 +164,7 @@ class TestPlan:
     @pytest.fixture(autouse=True)
     def machine(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Eight processors and much memory."""
+        monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
         monkeypatch.setattr(local, "available_cpus", lambda: 8)
         monkeypatch.setattr(local, "available_memory_mb", lambda: 100_000)
 
@@ -187,11 +189,19 @@ class TestPlan:
         plan = self.plan(tmp_path, **how)
         assert (plan.jobs, plan.threads) == (jobs, threads)
 
-    @pytest.mark.parametrize(("available_mb", "jobs", "threads"), [(6000, 3, 2), (100, 1, 8), (None, 8, 1)])
+    def test_the_environment_bounds_threads_but_not_processes(self, tmp_path: Path, monkeypatch) -> None:
+        monkeypatch.setenv("OMP_NUM_THREADS", "2")
+        plans = [self.plan(tmp_path, **how) for how in ({}, {"jobs": 2}, {"jobs": 2, "threads": 4})]
+        assert [(plan.jobs, plan.threads) for plan in plans] == [(8, 1), (2, 2), (2, 4)]
+
+    @pytest.mark.parametrize(
+        ("available_mb", "jobs", "threads"), [(6300, 3, 2), (6100, 2, 4), (100, 1, 8), (None, 8, 1)]
+    )
     def test_memory_bounds_the_jobs(self, tmp_path: Path, monkeypatch, available_mb, jobs: int, threads: int) -> None:
         monkeypatch.setattr(local, "available_memory_mb", lambda: available_mb)
         plan = self.plan(tmp_path)
         assert (plan.jobs, plan.threads) == (jobs, threads)
+        assert plan.memory_mb == memory_per_worker_mb(256, make_options(), threads=threads)
 
     def test_nothing_is_written(self, tmp_path: Path) -> None:
         assert len(self.plan(tmp_path / "out").todo) == 20

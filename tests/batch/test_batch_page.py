@@ -121,8 +121,8 @@ def test_subject(done: Callable[..., Record]) -> None:
     figures = ["950", "620", "400", "3.46", "10.00", "10.0", "10.0", "75.0 %", "20.5", "1.30"]
     assert page.row("a") == ["", "a", *figures]
     assert page.row("b") == ["", "b", *[""] * 8, "20.5", ""]
-    own = {"a/qc/segmentation.png", "a/report/skip_report.html", "b/qc/segmentation.png"}
-    assert set(page.references) == own
+    pictures = {f"{name}/qc/{picture}" for name in "ab" for picture in ("segmentation.png", "thumbnail.jpg")}
+    assert set(page.references) == pictures | {"a/report/skip_report.html"}
 
 
 @pytest.mark.parametrize(
@@ -185,7 +185,7 @@ def test_escapes(tmp_path: Path, done: Callable[..., Record], failed: Callable[.
     assert page.row(shown)[1] == shown
     assert page.row(shown + "2")[1:3] == [shown, shown + shown + "3"]
     quoted = "%22%3E%3Cscript%3Ealert%28%221%22%29%3C%21--%20%26%20%24title%20%E2%82%AC%E9"
-    assert f"{quoted}/qc/segmentation.png" in page.references
+    assert {f"{quoted}/qc/segmentation.png", f"{quoted}/qc/thumbnail.jpg"} <= set(page.references)
 
 
 def test_only_its_own_script_may_run(done: Callable[..., Record]) -> None:
@@ -220,7 +220,8 @@ def batch(tmp_path: Path, done: Callable[..., Record], failed: Callable[..., Rec
     records = [done(name, skip_ratio=None if i == 0 else i / 100) for i, name in enumerate(names)]
     for name in names:
         (tmp_path / name / "qc").mkdir(parents=True)
-        Image.new("RGB", (1, 1)).save(tmp_path / name / "qc" / "segmentation.png")
+        for picture in ("segmentation.png", "thumbnail.jpg"):
+            Image.new("RGB", (1, 1)).save(tmp_path / name / "qc" / picture)
     page = tmp_path / "batch.html"
     page.write_text(batch_page("study", [*records, failed("bad-1"), failed("bad-2")], volumes), encoding="utf-8")
     return page

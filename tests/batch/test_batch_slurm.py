@@ -220,7 +220,7 @@ def test_where_there_is_no_slurm_submitting_says_so(tmp_path, monkeypatch):
     pytest.importorskip("submitit")
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(ConfigError, match="not on the PATH"):
-        submit(subjects(2), make_options(), tmp_path, BatchOptions(), SlurmOptions())
+        submit(plan(2), make_options(), tmp_path, BatchOptions(), SlurmOptions())
 
 
 # A real Slurm
@@ -349,5 +349,6 @@ def test_a_plain_array_over_a_list(cluster):
 @pytest.mark.slow
 def test_what_slurm_refuses_is_said_in_its_words(cluster, monkeypatch):
     monkeypatch.setenv("SLURM_CONF", cluster.environment["SLURM_CONF"])
+    slurm = SlurmOptions(partition="nowhere")
     with pytest.raises(ConfigError, match="invalid partition specified: nowhere"):
-        submit(subjects(2), make_options(), cluster.folder, BatchOptions(), SlurmOptions(partition="nowhere"))
+        submit(plan(2), make_options(), cluster.folder, BatchOptions(), slurm)

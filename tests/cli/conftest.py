@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import signal
 import sys
@@ -24,12 +25,15 @@ class Finished:
 
 @pytest.fixture(autouse=True)
 def process_as_before() -> Iterator[None]:
-    """Take back what a command does to its process: signal handlers, the logger, PyTorch's settings."""
+    """Take back what a command does to its process: signals, garbage collection, the logger, PyTorch's settings."""
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     threads = sys.modules["torch"].get_num_threads() if "torch" in sys.modules else None
+    collected_every = gc.get_threshold()
     logger = logging.getLogger("nansurfer")
     before = logger.level, logger.propagate
     yield
+    gc.set_threshold(*collected_every)
+    gc.unfreeze()
     for handler in list(logger.handlers):
         logger.removeHandler(handler)
         handler.close()

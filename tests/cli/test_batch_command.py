@@ -122,6 +122,10 @@ def test_shared_options_stand_where_the_command_asks_for_them() -> None:
     command(first=1, last=2, **{name: p.default for name, p in inspect.signature(segment_choices).parameters.items()})
     assert (seen["first"], seen["last"]) == (1, 2)
     assert seen["choices"] == segment_choices()
+    some = with_segment_choices(command.__wrapped__, only=("views", "margin"))
+    assert list(inspect.signature(some).parameters) == ["first", "views", "margin", "last"]
+    some(first=1, views="axial, coronal", margin=4)
+    assert seen["choices"] == {"views": ("axial", "coronal"), "margin": 4}
     assert {
         "views": ("axial", "coronal", "sagittal"),
         "vox_size": "min",

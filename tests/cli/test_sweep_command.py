@@ -100,7 +100,7 @@ class TestThresholds:
 
 
 def test_a_sweep_ends_with_a_table_and_files(sweep, tmp_path: Path) -> None:
-    options = ["--thresholds", "0.5,1", "--nan", "aggressive, background", "--margin", "3"]
+    options = ["--thresholds", "0.5,1", "--nan", "aggressive, background", "--margin", "3", "--pool-margin", "4"]
     done = sweep(*options, "--engine", "reference")
     assert done.exit_code == 0
     runs = [line.split(" INFO ")[1] for line in done.err.splitlines() if "Run " in line]
@@ -122,6 +122,8 @@ def test_a_sweep_ends_with_a_table_and_files(sweep, tmp_path: Path) -> None:
         "background 1 blank 3 99.8 1.0 100.0 1.000000",
         "",
     ]
+    record = json.loads((tmp_path / "out" / "sweep.json").read_text())
+    assert [row["pool_margin"] for row in record["rows"]] == [None, None, None, 4, 4]
     files = {path.name for path in (tmp_path / "out").iterdir()}
     assert files == {"sweep.csv", "sweep.json", "sweep.png", "sweep.svg", "dense.mgz"}
     assert "blob.mgz, weights weights" in (tmp_path / "out" / "sweep.svg").read_text(encoding="utf-8")
@@ -134,6 +136,11 @@ def test_times_of_different_engines_are_told_apart(sweep) -> None:
         pytest.skip("installed without compiled kernels")
     done = sweep("--thresholds", "0.5", "--nan", "aggressive", "--views", "axial", "--device", "cpu", "--no-plot")
     assert "The runs used different engines" in done.out
+    dense, aggressive = rows_of(done.out)[4:6]
+    assert dense.startswith("dense - - - ")
+    assert dense.split()[-2] == "100.0"
+    assert aggressive.startswith("aggressive 0.5 mean - ")
+    assert aggressive.split()[-2] == "-"
 
 
 def test_options_reach_the_runs_and_it_goes_on(sweep, tmp_path: Path) -> None:

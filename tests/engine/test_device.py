@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from nansurfer.engine import ComputeOptions, available_cpus, device, is_out_of_memory, resolve_device
+from nansurfer.engine import ComputeOptions, available_cpus, default_threads, device, is_out_of_memory, resolve_device
 from nansurfer.errors import ConfigError, DeviceError
 
 
@@ -84,6 +84,19 @@ def test_available_cpus(monkeypatch, tmp_path: Path, affinity, limit, expected) 
     if limit is not None:
         (tmp_path / "cpu.max").write_text(limit)
     assert available_cpus() == expected
+
+
+@pytest.mark.parametrize(
+    ("told", "expected"),
+    [(None, 8), ("1", 1), (" 4 ", 4), ("4,2", 4), ("8", 8), ("64", 8), ("", 8), ("0", 8), ("-1", 8), ("all", 8)],
+)
+def test_threads_keep_to_what_the_environment_says(monkeypatch, told, expected) -> None:
+    monkeypatch.setattr(device, "available_cpus", lambda: 8)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    if told is not None:
+        monkeypatch.setenv("OMP_NUM_THREADS", told)
+    assert default_threads() == expected
+    assert default_threads(2) == min(2, expected)
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import product
 
 import numpy as np
 import pytest
@@ -108,8 +109,38 @@ def exact_vinn():
 
 
 @pytest.fixture(scope="module")
+def shallow_vinn():
+    """A network whose last blocks hear nothing of what poolings chose: skipped features win against all unpooled ones.
+
+    In empty parts all values of a pooling window are equal, and rounding decides which is taken, in each engine in its
+    own way. Everything that such a choice cannot reach must be the same.
+    """
+    network = small_network("vinn", filters=11, interpolation_filters=5)
+    skipped, below = (block.get_submodule(block.stage_names(3)[1]) for block in (network.encode1, network.decode2))
+    with torch.no_grad():
+        skipped.bias.fill_(100)
+        below.weight.zero_()
+        below.bias.fill_(-1)
+    return network
+
+
+@pytest.fixture(scope="module")
 def exact_cnn():
     return exact_network("cnn", filters=9)
+
+
+@pytest.fixture
+def maps(monkeypatch) -> list[FeatureMap]:
+    """All feature maps that workspaces make."""
+    made: list[FeatureMap] = []
+
+    class Remembered(FeatureMap):
+        def __init__(self, *arguments, **choices) -> None:
+            super().__init__(*arguments, **choices)
+            made.append(self)
+
+    monkeypatch.setattr(workspace, "FeatureMap", Remembered)
+    return made
 
 
 def random_slices(n: int, size: tuple[int, int] = (SIZE, SIZE)) -> np.ndarray:
@@ -148,42 +179,56 @@ def assert_the_reference(
     slices: np.ndarray,
     heads: np.ndarray,
     scale: float = 1.0,
-    atol: float = 0.0,
+    tolerance: float = 0.0,
     wanted: np.ndarray | None = None,
 ) -> None:
-    """The same NaN, the same values, the same counts."""
+    """The same NaN, the same values (to a part of the largest), the same counts."""
     reference, fast = ReferenceEngine(network, CPU, policy), FastEngine(network, compute, policy)
     expected, found = (engine.logits(slices, scale, heads, wanted) for engine in (reference, fast))
+    atol = tolerance * expected.nan_to_num().abs().max().item()
     torch.testing.assert_close(found, expected, rtol=0, atol=atol, equal_nan=True)
     assert 0.01 < expected.isnan().float().mean() < 0.9
     assert_same_counts(fast.take_counts(), reference.take_counts())
 
 
-@pytest.mark.parametrize("threshold", [0.4, 0.5, 0.7, 1.0])
-@pytest.mark.parametrize("count_include_pad", [False, True])
-def test_vinn_as_the_reference(compute, exact_vinn, threshold, count_include_pad) -> None:
-    policy = replace(POLICY, threshold=threshold, count_include_pad=count_include_pad)
-    assert_the_reference(exact_vinn, compute, policy, exact_slices(6), random_heads(6))
+THRESHOLDS = pytest.mark.parametrize(
+    "policy",
+    [
+        replace(POLICY, threshold=threshold, count_include_pad=count_include_pad, pool_margin=pool_margin)
+        for threshold, count_include_pad, pool_margin in [
+            *product((0.4, 0.5, 0.7, 1.0), (False, True), (0,)),
+            *product((0.6,), (False,), (1, 3)),
+        ]
+    ],
+    ids=str,
+)
 
 
-@pytest.mark.parametrize("pool_margin", [1, 3])
-def test_margins_of_poolings_as_the_reference(compute, exact_vinn, pool_margin) -> None:
-    policy = replace(POLICY, threshold=0.6, pool_margin=pool_margin)
-    assert_the_reference(exact_vinn, compute, policy, exact_slices(6), random_heads(6))
+@THRESHOLDS
+def test_vinn_as_the_reference(instruction_set, shallow_vinn, policy) -> None:
+    """Its kernels of 3x3 pixels are computed by Winograd's filtering, which rounds otherwise."""
+    assert_the_reference(shallow_vinn, CPU, policy, random_slices(6), random_heads(6), tolerance=1e-5)
+
+
+@THRESHOLDS
+@pytest.mark.skipif(not BUILT_HALF, reason=NO_HALF)
+def test_vinn_in_float16_as_the_reference(exact_vinn, policy) -> None:
+    """Where nothing is rounded, both are the same to the last bit, whatever poolings choose."""
+    assert_the_reference(exact_vinn, replace(CPU, precision="float16"), policy, exact_slices(6), random_heads(6))
 
 
 @pytest.mark.parametrize(("threshold", "head"), [(0.4, "everything"), (0.5, "everything"), (0.5, "a part")])
-def test_what_is_wanted_as_the_reference(compute, exact_vinn, threshold, head) -> None:
+def test_what_is_wanted_as_the_reference(instruction_set, shallow_vinn, threshold, head) -> None:
     wanted, policy = random_heads(6), replace(POLICY, threshold=threshold)
     heads = np.roll(wanted | wanted[::-1], 5, axis=2) if head == "a part" else np.ones_like(wanted)
-    assert_the_reference(exact_vinn, compute, policy, exact_slices(6), heads, wanted=wanted)
+    assert_the_reference(shallow_vinn, CPU, policy, random_slices(6), heads, tolerance=1e-5, wanted=wanted)
 
 
 @pytest.mark.parametrize(("size", "mm"), [((80, 80), 0.8), ((96, 160), 0.5), ((80, 70), 1.0)])
-def test_what_is_wanted_at_other_voxel_sizes(instruction_set, exact_vinn, size, mm) -> None:
+def test_what_is_wanted_at_other_voxel_sizes(instruction_set, shallow_vinn, size, mm) -> None:
     heads, policy = random_heads(6, size), replace(POLICY, threshold=0.5)
-    slices, wanted = exact_slices(6, size), np.roll(heads, 20, axis=2)
-    assert_the_reference(exact_vinn, CPU, policy, slices, heads, 1 / mm, atol=1e-4, wanted=wanted)
+    slices, wanted = random_slices(6, size), np.roll(heads, 20, axis=2)
+    assert_the_reference(shallow_vinn, CPU, policy, slices, heads, 1 / mm, tolerance=1e-5, wanted=wanted)
 
 
 @pytest.mark.parametrize("threshold", [0.4, 1.0])
@@ -198,11 +243,10 @@ def test_cnn_as_the_reference(compute, exact_cnn, threshold) -> None:
     ids=["all of it", "padded and cropped", "all of it, 0.8", "cropped and padded, 0.8", "other sides"],
 )
 @pytest.mark.parametrize("pool_margin", [0, 2])
-def test_other_voxel_sizes_as_the_reference(instruction_set, exact_vinn, size, mm, pool_margin) -> None:
+def test_other_voxel_sizes_as_the_reference(instruction_set, shallow_vinn, size, mm, pool_margin) -> None:
     policy = replace(POLICY, threshold=0.6, pool_margin=pool_margin)
-    # On the way in shares are multiples of 1/8, on the way out those of 0.8 mm are rounded.
-    slices, heads = exact_slices(6, size), random_heads(6, size)
-    assert_the_reference(exact_vinn, CPU, policy, slices, heads, 1 / mm, atol=1e-4)
+    slices, heads = random_slices(6, size), random_heads(6, size)
+    assert_the_reference(shallow_vinn, CPU, policy, slices, heads, 1 / mm, tolerance=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -228,19 +272,21 @@ def test_sizes_in_turn(vinn) -> None:
     assert [len(c.computed) for c in engine._counts] == [1, 1, 1, 1]
 
 
-def test_kernels_of_one_pixel(instruction_set) -> None:
+def test_kernels_of_one_pixel(instruction_set, maps) -> None:
     """They need no zeros around their input, but resamplings do."""
     network = exact_network("vinn", filters=3, interpolation_filters=2, kernel_size=1)
     size = (96, 160)
     assert_the_reference(network, CPU, POLICY, exact_slices(2, size), random_heads(2, size), 2.0)
+    assert maps
+    assert all(feature_map.ring or len(feature_map.rows) == 1 + feature_map.height + 1 for feature_map in maps)
 
 
 @pytest.mark.parametrize("heads", [None, np.ones((2, SIZE, SIZE), bool)], ids=["no mask", "all head"])
-def test_like_the_dense_engine_where_all_is_head(instruction_set, vinn, heads) -> None:
+def test_like_the_dense_engine_where_all_is_head(instruction_set, shallow_vinn, heads) -> None:
     slices = random_slices(2)
-    found = FastEngine(vinn, CPU, POLICY).logits(slices, 1.0, heads)
-    expected = DenseEngine(vinn, CPU).logits(slices, 1.0)
-    torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-4 * expected.abs().max().item())
+    found = FastEngine(shallow_vinn, CPU, POLICY).logits(slices, 1.0, heads)
+    expected = DenseEngine(shallow_vinn, CPU).logits(slices, 1.0)
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-5 * expected.abs().max().item())
 
 
 @pytest.mark.parametrize("scale", [1.0, 1.25])
@@ -259,21 +305,14 @@ def test_slices_without_head_are_skipped_outright(vinn, scale) -> None:
 
 
 @pytest.mark.parametrize(("size", "scale"), [((SIZE, SIZE), 1.0), ((80, 80), 1.25), ((60, 80), 1.25)])
-def test_garbage_in_memory_is_never_read(compute, vinn, monkeypatch, size, scale) -> None:
-    maps: list[FeatureMap] = []
-
-    class Remembered(FeatureMap):
-        def __init__(self, *arguments) -> None:
-            super().__init__(*arguments)
-            maps.append(self)
-
-    monkeypatch.setattr(workspace, "FeatureMap", Remembered)
+def test_garbage_in_memory_is_never_read(compute, vinn, maps, size, scale) -> None:
     engine = FastEngine(vinn, replace(compute, threads=1), replace(POLICY, threshold=0.6))
     slices, heads = random_slices(5, size), random_heads(5, size)
     before = engine.logits(slices, scale, heads)
     for feature_map in maps:
         spill = feature_map.width + line_of(feature_map.dtype) - 1
-        feature_map.rows[1 : 1 + feature_map.height, :, :spill] = np.nan  # but not the zeros around
+        rows = slice(None) if feature_map.ring else slice(1, 1 + feature_map.height)
+        feature_map.rows[rows, :, :spill] = np.nan  # but not the zeros around
     assert torch.equal(engine.logits(slices, scale, heads).nan_to_num(-1e9), before.nan_to_num(-1e9))
     assert len(maps) > 20
 
@@ -356,11 +395,11 @@ def test_it_goes_on_after_giving_memory_back(vinn) -> None:
     assert torch.equal(engine.logits(slices, 1.0, heads).nan_to_num(), before.nan_to_num())
 
 
-def test_off_is_dense(vinn) -> None:
+def test_off_is_dense(shallow_vinn) -> None:
     slices = random_slices(2)
-    engine = FastEngine(vinn, CPU, NaNPolicy("off"))
-    dense = DenseEngine(vinn, CPU).logits(slices, 1.0)
-    torch.testing.assert_close(engine.logits(slices, 1.0), dense, rtol=0, atol=1e-3)
+    engine = FastEngine(shallow_vinn, CPU, NaNPolicy("off"))
+    dense = DenseEngine(shallow_vinn, CPU).logits(slices, 1.0)
+    torch.testing.assert_close(engine.logits(slices, 1.0), dense, rtol=0, atol=1e-5 * dense.abs().max().item())
     assert engine.take_counts().skipped.sum() == 0
 
 
@@ -428,9 +467,9 @@ class TestRefusals:
 
 
 @pytest.mark.parametrize(
-    ("precision", "largest_mean_error", "same_labels"),
+    ("precision", "median_error", "same_labels"),
     [
-        ("float32", 1e-4, 0.9999),
+        ("float32", 0.01, 0.9999),
         pytest.param("float16", 0.1, 0.995, marks=pytest.mark.skipif(not BUILT_HALF, reason=NO_HALF)),
     ],
 )
@@ -438,26 +477,24 @@ class TestRefusals:
     ("view", "file", "policy"),
     [
         ("axial", "subject-01_orig.mgz", POLICY),
-        ("coronal", "subject-03_brain.mgz", replace(POLICY, threshold=0.5)),
+        ("coronal", "subject-03_brain.mgz", replace(POLICY, threshold=0.5, pool_margin=2)),
         ("sagittal", "subject-01_orig.mgz", replace(POLICY, threshold=0.7, count_include_pad=True)),
     ],
 )
-def test_real_slices_like_the_reference(
-    data_dir, view, file, policy, precision, largest_mean_error, same_labels
-) -> None:
+def test_real_slices_like_the_reference(data_dir, view, file, policy, precision, median_error, same_labels) -> None:
     network = load_network(resolve("compact"), view)[1]
     volume = np.asanyarray(conform(read_image(data_dir / "t1" / file), "min").dataobj)
     slices = thick_slices(to_view(volume, view), 120, 122)
-    heads = thick_mask(to_view(head_mask(volume), view), 120, 122)
+    heads = thick_mask(to_view(head_mask(volume), view), 120, 122, margin=3)
     reference, fast = (
         ReferenceEngine(network, CPU, policy),
         FastEngine(network, replace(CPU, precision=precision), policy),
     )
     expected, found = (engine.logits(slices, 1.0, heads) for engine in (reference, fast))
     assert torch.equal(found.isnan(), expected.isnan())
-    # Rounding may choose another of nearly equal maxima in a pooling window; single values then differ.
-    error = (found - expected).abs().nan_to_num()
-    assert error.mean() < largest_mean_error
+    # Rounding may choose another of nearly equal maxima in a pooling window; some values then differ more.
+    error = (found - expected).abs()[~expected.isnan()]
+    assert error.median() < median_error
     assert (found.argmax(1) == expected.argmax(1)).float().mean() > same_labels
     assert_same_counts(fast.take_counts(), reference.take_counts())
 
@@ -472,8 +509,6 @@ def test_a_real_slice_of_smaller_voxels_like_the_reference(data_dir) -> None:
     reference, fast = ReferenceEngine(network, CPU, policy), FastEngine(network, CPU, policy)
     expected, found = (engine.logits(slices, 1.25, heads) for engine in (reference, fast))
     assert torch.equal(found.isnan(), expected.isnan())
-    # The reference itself, laid out differently in memory, has a mean error of 0.007 to one in float64.
-    error = (found - expected).abs().nan_to_num()
-    assert error.mean() < 0.02
+    assert (found - expected).abs()[~expected.isnan()].median() < 1e-3
     assert (found.argmax(1) == expected.argmax(1)).float().mean() > 0.9999
     assert_same_counts(fast.take_counts(), reference.take_counts())

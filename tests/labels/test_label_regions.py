@@ -1,21 +1,10 @@
-"""Boxes and components."""
+"""Components."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from nansurfer.labels.regions import components_and_centres, content_box, largest_component
-
-
-def test_box_grows_and_stops_at_the_border() -> None:
-    mask = np.zeros((10, 10, 10), bool)
-    mask[1, 4:6, 9] = True
-    assert content_box(mask) == (slice(1, 2), slice(4, 6), slice(9, 10))
-    assert content_box(mask, margin=2) == (slice(0, 4), slice(2, 8), slice(7, 10))
-
-
-def test_box_of_nothing_is_everything() -> None:
-    assert content_box(np.zeros((2, 3, 4), bool), margin=5) == (slice(0, 2), slice(0, 3), slice(0, 4))
+from nansurfer.labels.regions import components_and_centres, largest_component
 
 
 def test_corners_connect() -> None:

@@ -67,7 +67,7 @@ def skip_report(share: float) -> SkipReport:
         computed=np.array([True, True]),
         tiles=np.zeros((2, 1, 1), np.float32),
     )
-    return SkipReport("", {}, {}, (view,), {"counting_s": 0.5}, ())
+    return SkipReport("", {}, {}, (view,), {"counting_s": 0.5}, (), "fast")
 
 
 @pytest.fixture

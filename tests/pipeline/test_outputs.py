@@ -5,12 +5,32 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import nibabel as nib
+import numpy as np
 import pytest
 
 from nansurfer.errors import BusyError, ConfigError, OutputError
 from nansurfer.files import sha256
 from nansurfer.pipeline import holds_result_of, is_finished, outputs, subject_folder, subject_id
-from nansurfer.pipeline.outputs import NATIVE_LABELS, RECORD, discard_unfinished, staged_folder, write_record
+from nansurfer.pipeline.outputs import (
+    ASEG,
+    CONFORMED,
+    LABELS,
+    MASK,
+    NATIVE_LABELS,
+    ORIGINAL,
+    PICTURE,
+    RECORD,
+    STATS,
+    THUMBNAIL,
+    VOLUMES,
+    discard_unfinished,
+    staged_folder,
+    subjects_at_hand,
+    write_outputs,
+    write_record,
+)
+from nansurfer.pipeline.result import SegmentationResult, measured
 
 
 def tree(folder: Path) -> dict[str, str]:
@@ -90,6 +110,14 @@ class TestStaging:
                 fill(other, mri__a="2")
         assert tree(tmp_path) == {"s1/mri/a": "1", "s1-b/mri/a": "2"}
         assert sorted(path.name for path in tmp_path.iterdir()) == ["s1", "s1-b"]
+
+    def test_who_is_at_hand(self, tmp_path: Path) -> None:
+        (tmp_path / "done").mkdir()
+        (tmp_path / ".tmp-17-batch.csv").touch()
+        with staged_folder(tmp_path / "s1"), staged_folder(tmp_path / "s-2"):
+            assert subjects_at_hand(tmp_path) == {"s1", "s-2"}
+        assert subjects_at_hand(tmp_path) == set()
+        assert subjects_at_hand(tmp_path / "nowhere") == set()
 
     def test_what_a_killed_run_left_is_removed_by_the_next(self, tmp_path: Path) -> None:
         fill(tmp_path / ".s1-unfinished", mri__a="half")
@@ -217,3 +245,46 @@ class TestFinished:
 def test_a_record_takes_whatever_has_a_text(tmp_path: Path) -> None:
     write_record(tmp_path, {"path": Path("a/b"), "number": 1.5})
     assert json.loads((tmp_path / RECORD).read_text()) == {"path": "a/b", "number": 1.5}
+
+
+@pytest.fixture
+def block() -> SegmentationResult:
+    """A bright block, labelled as left white matter."""
+    t1 = np.zeros((32, 30, 28), np.uint8)
+    t1[8:24, 8:24, 8:24] = 120
+    brain = (t1 > 0).astype(np.uint8)
+    conformed = nib.MGHImage(t1, np.diag([-1.0, 1, 1, 1]))
+    return measured(conformed, labels=(2 * brain).astype(np.int16), mask=brain, aseg=2 * brain)
+
+
+class TestWriting:
+    def test_the_files_do_not_depend_on_the_threads(self, tmp_path: Path, block: SegmentationResult) -> None:
+        written = {}
+        for threads in (1, 3):
+            folder = tmp_path / str(threads)
+            assert write_outputs(folder, block.conformed, block, sid="s", native=True, caption="", threads=threads) == 0
+            paths = [path for path in folder.rglob("*") if path.is_file()]
+            written[threads] = {path.relative_to(folder): path.read_bytes() for path in paths}
+        assert set(written[1]) == {
+            ORIGINAL,
+            CONFORMED,
+            LABELS,
+            MASK,
+            ASEG,
+            NATIVE_LABELS,
+            STATS,
+            VOLUMES,
+            PICTURE,
+            THUMBNAIL,
+        }
+        assert written[1] == written[3]
+
+    def test_volumes_keep_their_voxels(self, tmp_path: Path, block: SegmentationResult) -> None:
+        write_outputs(tmp_path, block.conformed, block, sid="s", native=False, caption="", threads=2)
+        for path, values in ((CONFORMED, block.conformed.dataobj), (LABELS, block.labels), (ASEG, block.aseg)):
+            assert np.array_equal(nib.load(tmp_path / path).dataobj, values)
+
+    def test_the_error_of_a_thread_arrives(self, tmp_path: Path, block: SegmentationResult) -> None:
+        (tmp_path / VOLUMES.parent).write_text("no folder")
+        with pytest.raises(OutputError, match="could not be written"):
+            write_outputs(tmp_path, block.conformed, block, sid="s", native=False, caption="", threads=2)

@@ -32,6 +32,7 @@ FILES = {
     "stats/aseg+DKT.stats",
     "stats/volumes.csv",
     "qc/segmentation.png",
+    "qc/thumbnail.jpg",
     "report/skip_report.json",
     "report/skip_report.csv",
     "report/skip_report.html",

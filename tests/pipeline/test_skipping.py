@@ -35,6 +35,12 @@ def test_what_is_not_chosen_follows_from_the_rest(options, expected):
     assert chosen(**options) == expected
 
 
+@pytest.mark.parametrize(("scale", "margin"), [(1.0, 3), (1.25, 6), (1 / 0.7, 7), (0.9, 3)])
+def test_smaller_voxels_have_a_wider_margin(scale, margin) -> None:
+    assert SkipOptions().chosen(scale)["margin"] == margin
+    assert SkipOptions("background", margin=4).chosen(scale)["margin"] == 4
+
+
 @pytest.mark.parametrize(
     ("options", "finds"),
     [

@@ -15,6 +15,7 @@ import pytest
 
 from nansurfer.errors import ConfigError, InputNotFoundError, NoBrainError, OutputError
 from nansurfer.pipeline import Progress, SegmentationResult, Segmenter, SegmentOptions, make_options
+from nansurfer.pipeline.skipping import SkipOptions
 from nansurfer.pipeline.sweep import sweep, sweep_points
 from nansurfer.report import SkipReport, ViewSkips
 from nansurfer.report.sweep import SweepRow
@@ -33,6 +34,7 @@ class Machine:
         self.lost = 3
         self.skipped_windows = 60
         self.runs = 0
+        self.engine = "fast"
         self.brain_is_found = True
 
     def segment(self, path: Path, options: SegmentOptions) -> SegmentationResult:
@@ -50,7 +52,7 @@ class Machine:
             stats=[],
             brain_volume_ml=0.0,
             folder=None,
-            engine="fast",
+            engine="fast" if dense else self.engine,
             timings_s={"Conforming": 2.0, "Running the network": 4.5 if dense else 1.5},
             skip_report=SkipReport(
                 sid="",
@@ -59,6 +61,7 @@ class Machine:
                 views=(view_skips(20 if dense else self.skipped_windows),),
                 bookkeeping={"counting_s": 0.5},
                 left_dense=(),
+                engine="fast",
             ),
         )
 
@@ -99,9 +102,9 @@ def image(tmp_path: Path) -> Path:
 def run(machine: Machine, image: Path, tmp_path: Path, tiny_weights: Path) -> Callable[..., Iterator[SweepRow]]:
     """A sweep in mode background into ``tmp_path / "sweep"``."""
 
-    def start(*thresholds: float, path: Path = image, margin=None, overwrite=False, progress=None, **choices):
+    def start(*thresholds: float, path: Path = image, skip=None, overwrite=False, progress=None, **choices):
         options = make_options(weights=str(tiny_weights), threads=1, device="cpu", **choices)
-        points = sweep_points(["background"], thresholds, margin=margin)
+        points = sweep_points(["background"], thresholds, **skip or {})
         return sweep(path, tmp_path / "sweep", points, options, overwrite=overwrite, progress=progress)
 
     return start
@@ -114,13 +117,19 @@ class TestPoints:
         assert told == [
             ("aggressive", 0.5, "mean", None),
             ("aggressive", 1, "mean", None),
-            ("background", 0.5, "mean", None),
-            ("background", 1, "mean", None),
+            ("background", 0.5, "mean", 3),
+            ("background", 1, "mean", 2),
         ]
 
-    def test_the_margin_goes_where_it_has_a_say(self) -> None:
-        points = sweep_points(["aggressive", "background"], [0.5], margin=3, paper_compat=True)
-        assert [(point.margin, point.paper_compat) for point in points] == [(None, True), (3, True)]
+    def test_a_choice_goes_where_it_has_a_say(self) -> None:
+        choices = {"margin": 3, "pool_margin": 4, "max_ties": 2, "tie_tolerance": 1e-3, "paper_compat": True}
+        aggressive, background = sweep_points(["aggressive", "background"], [0.5], **choices)
+        assert aggressive == SkipOptions(
+            "aggressive", 0.5, max_ties=2, tie_tolerance=1e-3, paper_compat=True, find_brain=False
+        )
+        assert background == SkipOptions(
+            "background", 0.5, margin=3, pool_margin=4, paper_compat=True, find_brain=False
+        )
 
     def test_each_once(self) -> None:
         points = sweep_points(["auto", "background"], [0.5, 0.5])
@@ -132,6 +141,7 @@ class TestPoints:
             (["background", "off"], {}, "'off' is the dense run"),
             (["nonsense"], {}, "nan is 'nonsense'; choose one of auto"),
             (["aggressive"], {"margin": 3}, "margin has no say when nan is 'aggressive'"),
+            (["background"], {"max_ties": 2}, "max_ties has no say when nan is 'background'"),
             (["aggressive", "background"], {"fill": "blank"}, '"blank" does not go with mode "aggressive"'),
             (["background"], {"fill": "nonsense"}, "nonsense"),
         ],
@@ -154,6 +164,9 @@ class TestMeasures:
             "threshold": None,
             "fill": None,
             "margin": None,
+            "pool_margin": None,
+            "max_ties": None,
+            "tie_tolerance": None,
             "engine": "fast",
             "mean_skip_ratio": 0.6,
             "mac_skip_ratio": 0.6,
@@ -170,6 +183,9 @@ class TestMeasures:
             "threshold": 0.5,
             "fill": "blank",
             "margin": 3,
+            "pool_margin": 2,
+            "max_ties": None,
+            "tie_tolerance": None,
             "engine": "fast",
             "mean_skip_ratio": 0.8,
             "mac_skip_ratio": 0.8,
@@ -181,6 +197,13 @@ class TestMeasures:
             "dice_mean": pytest.approx(2 * 9 / (9 + 12)),
             "voxels_changed": 3 * 16,
         }
+
+    def test_times_of_another_engine_are_not_compared(self, run, machine: Machine) -> None:
+        machine.engine = "reference"
+        dense, sparse = run(0.5)
+        assert (dense.engine, dense.time_ratio, dense.time_percent) == ("fast", 1.0, 100.0)
+        assert (sparse.engine, sparse.time_ratio, sparse.time_percent) == ("reference", None, None)
+        assert sparse.network_s == 1.0
 
     def test_a_run_without_any_brain_is_a_row_as_others(self, run, machine: Machine) -> None:
         rows = run(0.5)
@@ -223,7 +246,8 @@ class TestFiles:
             lines = list(csv.DictReader(table.read_text().splitlines()))
             assert len(lines) == number
             assert lines[-1] == {name: "" if value is None else str(value) for name, value in asdict(row).items()}
-        assert table.read_text().startswith("nan,threshold,fill,margin,engine,mean_skip_ratio,mac_skip_ratio,")
+        names = "nan,threshold,fill,margin,pool_margin,max_ties,tie_tolerance,engine,mean_skip_ratio,mac_skip_ratio,"
+        assert table.read_text().startswith(names)
 
     def test_the_dense_labels_are_kept(self, run, tmp_path: Path) -> None:
         next(run(0.5))
@@ -235,7 +259,7 @@ class TestFiles:
     def test_the_record_tells_the_circumstances(self, run, tmp_path: Path) -> None:
         list(run(0.5))
         record = json.loads((tmp_path / "sweep" / "sweep.json").read_text())
-        assert record["schema_version"] == 1
+        assert record["schema_version"] == 2
         assert (len(record["input"]), set(record["weights"])) == (64, {"axial", "coronal", "sagittal"})
         assert record["options"]["views"] == ["axial", "coronal", "sagittal"]
         assert record["machine"] == record["machine"] | {"device": "cpu", "threads": 1}
@@ -260,10 +284,12 @@ class TestGoingOn:
 
     def test_with_more_thresholds_and_margins(self, run, machine: Machine) -> None:
         list(run(0.5))
-        list(run(1, margin=2))
+        list(run(1, skip={"margin": 2}))
+        list(run(1, skip={"margin": 2, "pool_margin": 4}))
         rows = list(run(0.5))
-        assert [(row.threshold, row.margin) for row in rows] == [(None, None), (0.5, 3), (1, 2)]
-        assert machine.runs == 3
+        told = [(row.threshold, row.margin, row.pool_margin) for row in rows]
+        assert told == [(None, None, None), (0.5, 3, 2), (1, 2, 2), (1, 2, 4)]
+        assert machine.runs == 4
 
     def test_a_lost_table_comes_back(self, run, tmp_path: Path, machine: Machine) -> None:
         list(run(0.5))

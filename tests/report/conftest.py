@@ -43,6 +43,7 @@ def tiny_report(coronal_skips: ViewSkips, options: dict[str, Any]) -> SkipReport
         views=(coronal_skips,),
         bookkeeping={"counting_s": 2.0, "memory_mb": 3.0},
         left_dense=(),
+        engine="reference",
     )
 
 

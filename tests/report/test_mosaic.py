@@ -12,7 +12,7 @@ from PIL import Image
 
 from nansurfer.errors import InputGeometryError, OutputError
 from nansurfer.labels import load_table
-from nansurfer.report import mosaic, save_mosaic
+from nansurfer.report import mosaic, save_mosaic, save_thumbnail
 from nansurfer.report.overlay import label_colors
 
 LEFT_PUTAMEN, RIGHT_PUTAMEN = 12, 51
@@ -98,6 +98,18 @@ def test_save(tmp_path: Path) -> None:
     assert list(path.parent.iterdir()) == [path]
     with pytest.raises(OutputError):
         save_mosaic(image, path / "below-a-file.png")
+
+
+def test_thumbnail(tmp_path: Path) -> None:
+    """The middle of the last row, above the margin, at its own proportions."""
+    image = Image.new("RGB", (1920, 1000), (0, 0, 255))
+    image.paste((255, 0, 0), (960 - 165, 1000 - 28 - 275, 960 + 165, 1000 - 28))
+    save_thumbnail(image, tmp_path / "qc" / "thumbnail.jpg")
+    with Image.open(tmp_path / "qc" / "thumbnail.jpg") as saved:
+        assert (saved.format, saved.size) == ("JPEG", (192, 160))
+        assert np.abs(np.asarray(saved, int) - (255, 0, 0)).max() < 8
+    with pytest.raises(OutputError):
+        save_thumbnail(image, tmp_path / "qc" / "thumbnail.jpg" / "below-a-file.jpg")
 
 
 @pytest.mark.parametrize(

@@ -52,6 +52,7 @@ def test_json_totals(content: dict[str, Any]) -> None:
         "margin": None,
         "paper_compat": True,
     }
+    assert content["engine"] == "reference"
     assert content["mean_skip_ratio"] == 0.625
     assert content["mac_skip_ratio"] == 0.712329
     assert content["speedup_bound"] == 3.4762

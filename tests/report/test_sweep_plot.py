@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -13,13 +15,16 @@ from nansurfer.errors import ConfigError, OutputError
 from nansurfer.report import plot
 from nansurfer.report.plot import check_plotting
 from nansurfer.report.sweep import SweepRow
-from nansurfer.report.sweep_plot import save_sweep_plot
+from nansurfer.report.sweep_plot import _figure, save_sweep_plot
 
 DENSE = SweepRow(
     nan="off",
     threshold=None,
     fill=None,
     margin=None,
+    pool_margin=None,
+    max_ties=None,
+    tie_tolerance=None,
     engine="fast",
     mean_skip_ratio=0.3,
     mac_skip_ratio=0.35,
@@ -78,11 +83,22 @@ def test_near_thresholds_share_a_label(tmp_path: Path) -> None:
     assert "0.35" not in written
 
 
+def test_labels_of_runs_that_nearly_coincide_stand_apart() -> None:
+    at = {"skipped": 0.6, "dice": 0.9999}
+    rows = [run("background", threshold, margin=margin, **at) for threshold, margin in ((0.5, 3), (0.75, 2), (1, 2))]
+    figure = _figure([DENSE, *rows, run("aggressive", 0.4, 0.602, 0.9999)], "")
+    labels = [text for text in figure.axes[0].texts if text.get_text() in {"0.5", "0.75–1", "0.4"}]
+    assert len(labels) == 3
+    for one, other in itertools.combinations(labels, 2):
+        assert not one.get_window_extent().overlaps(other.get_window_extent())
+
+
 @pytest.mark.parametrize(
     ("settings", "labels"),
     [
         ([{"margin": 0}, {"margin": 0}], {"background"}),
         ([{"margin": 0}, {"margin": 12}], {"background, margin 0", "background, margin 12"}),
+        ([{"pool_margin": 0}, {"pool_margin": 2}], {"background, pool margin 0", "background, pool margin 2"}),
         ([{"margin": 0}, {"margin": 0, "fill": "blank"}], {"background, fill mean", "background, fill blank"}),
     ],
 )
@@ -91,6 +107,12 @@ def test_a_line_a_setting(tmp_path: Path, settings, labels) -> None:
     second = replace(run("background", 0.75, 0.55, 0.999), **settings[1])
     written = texts(tmp_path, first, second)
     assert {text for text in written if text.startswith("background")} == labels
+
+
+def test_times_of_another_engine_are_left_out() -> None:
+    rows = [replace(run("aggressive", 0.5, 0.5, 0.99), time_ratio=None), run("aggressive", 1.0, 0.4, 0.99)]
+    line = next(line for line in _figure([DENSE, *rows], "").axes[1].lines if line.get_color() == "#D55E00")
+    assert line.get_ydata().tolist() == pytest.approx([math.nan, 80.0], nan_ok=True)
 
 
 @pytest.mark.parametrize("dice", [0.0, 0.4, 0.97, 0.9999999, 1.0])

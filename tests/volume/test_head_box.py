@@ -4,7 +4,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from nansurfer.volume import head_box, whole_box
+from nansurfer.volume import head_box, mask_box, whole_box
 
 SIZE = 96
 
@@ -108,3 +108,14 @@ def test_real_heads(t1, labels, largest_share, sigma, data_dir):
     box = head_box(rician(volume, sigma) if sigma else volume, 8)
     assert_holds(box, head, 8)
     assert np.prod(np.ptp(bounds(box), axis=1)) / volume.size < largest_share
+
+
+def test_box_of_a_mask_grows_and_stops_at_the_border():
+    mask = np.zeros((10, 10, 10), bool)
+    mask[1, 4:6, 9] = mask[2, 4, 7] = True
+    assert mask_box(mask) == (slice(1, 3), slice(4, 6), slice(7, 10))
+    assert mask_box(mask, margin=2) == (slice(0, 5), slice(2, 8), slice(5, 10))
+
+
+def test_box_of_an_empty_mask_is_everything():
+    assert mask_box(np.zeros((2, 3, 4), bool), margin=5) == (slice(0, 2), slice(0, 3), slice(0, 4))

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from nansurfer.volume import head_mask, mask_box, thick_mask
+from nansurfer.volume import head_mask, thick_mask, widened
 
 SIZE = 80
 
@@ -77,10 +77,12 @@ def test_real_heads_lose_no_labelled_voxel(name, labels, largest_share, sigma, d
         assert mask[np.asanyarray(nib.load(data_dir / labels).dataobj) > 0].all()
 
 
-def test_mask_box():
-    mask = np.zeros((6, 7, 8), bool)
-    mask[1, 2, 3] = mask[4, 2, 7] = True
-    assert mask_box(mask) == (slice(1, 5), slice(2, 3), slice(3, 8))
+@pytest.mark.parametrize("margin", [0, 1, 2, 5, 12])
+def test_widened_is_the_dilation_by_a_cube(margin):
+    mask = np.random.default_rng(margin).random((7, 40, 9)) < 0.01
+    mask[:, 0] |= mask[:, 1]
+    cube = np.ones((2 * margin + 1,) * 3)
+    assert np.array_equal(widened(mask, margin), ndimage.binary_dilation(mask, cube))
 
 
 def test_thick_mask_by_hand():

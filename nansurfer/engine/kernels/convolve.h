@@ -20,11 +20,10 @@ struct Convolution {
     Output outputs[2];
     Halo halos[2];
     Runs compute;
-    const weight* weights;  // [block of output channels][input channel][row][column][BLOCK]
+    const weight* weights;  // [block of output channels][input channel][row][column][BLOCK]; of a strip's
+                            // [block of output channels][transformed row][input channel][column][BLOCK]
     const float* bias;      // one per output channel
     int32_t channels_in, channels_out, kernel;
 };
-
-void convolve_row(const Convolution& conv, int64_t y);
 
 }  // namespace nansurfer

@@ -64,19 +64,26 @@ inline ivec first_lanes(int count) {
 // For what is needed one row later. The streams are too many, and too far apart, for the processor to foresee.
 inline void prefetch(const void* at) { __builtin_prefetch(at); }
 
+// 3x3 convolutions in float32 compute strips of STRIP rows, and of these the pixels of all that is valid in any.
+constexpr int STRIP = 4;
+
+// Rows that a convolution with a kernel of this side computes together.
+inline int rows_together(int kernel) { return kernel == 3 && sizeof(real) == 4 ? STRIP : 1; }
+
 struct Map {
     real* data;   // row 0, channel 0, column 0 of the image
     int64_t row;  // numbers from one row to the next
     int64_t channel;
+    int64_t ring;  // row y lies in place y & ring: for so many rows there is room, less one; -1: for all
 
-    real* at(int64_t y, int64_t c) const { return data + y * row + c * channel; }
+    real* at(int64_t y, int64_t c) const { return data + (y & ring) * row + c * channel; }
 };
 
 struct Run {
     int16_t start, stop;  // columns
 };
 
-// The runs of row y are runs[first[y]] to runs[first[y + 1] - 1]. A kernel may go on behind a run to the end of the
+// The runs of row y, or of strip y, are runs[first[y]] to runs[first[y + 1] - 1]. A kernel may go on behind a run to the end of the
 // last vector: pixels of the next run come out the same twice.
 struct Runs {
     int32_t* first;
@@ -94,13 +101,38 @@ struct Output {
     const float* negative;
     const float* shift;
 
-    void put(int64_t y, int64_t c, int64_t x, vec value) const {
+    // `rows` rows of COUNT vectors of a channel.
+    template <int COUNT>
+    void put(int64_t y, int rows, int64_t c, int64_t x, const vec (*values)[COUNT]) const {
         if (!map.data) return;
-        if (positive) value = value * (value > vec{} ? all(positive[c]) : all(negative[c])) + all(shift[c]);
-        store(map.at(y, c) + x, value);
-        prefetch(map.at(y + 1, c) + x);
+        real* to = map.at(y, c) + x;
+        const int64_t next = map.row;
+        if (positive) {
+            const vec above = all(positive[c]), below = all(negative[c]), added = all(shift[c]);
+            for (int row = 0; row < rows; ++row, to += next)
+#pragma GCC unroll 8
+                for (int v = 0; v < COUNT; ++v) {
+                    const vec value = values[row][v];
+                    store(to + v * LANES, value * (value > vec{} ? above : below) + added);
+                    prefetch(to + rows * next + v * LANES);
+                }
+        } else {
+            for (int row = 0; row < rows; ++row, to += next)
+#pragma GCC unroll 8
+                for (int v = 0; v < COUNT; ++v) {
+                    store(to + v * LANES, values[row][v]);
+                    prefetch(to + rows * next + v * LANES);
+                }
+        }
+    }
+
+    void put(int64_t y, int64_t c, int64_t x, vec value) const {
+        const vec values[1] = {value};
+        put<1>(y, 1, c, x, &values);
     }
 };
+
+constexpr int CHANNELS_AHEAD = 8;  // which a copy fetches
 
 // Copies the columns of a run of a row from one map to another, in some channels.
 inline void copy_run(const Map& from, const Map& to, int64_t y, Run run, int channel, int channels) {
@@ -109,8 +141,10 @@ inline void copy_run(const Map& from, const Map& to, int64_t y, Run run, int cha
         const int64_t next_source = from.channel, next_target = to.channel;
         const real* source = from.at(y, channel) + x;
         real* target = to.at(y, channel) + x;
-        for (int c = 0; c < channels; ++c, source += next_source, target += next_target)
+        for (int c = 0; c < channels; ++c, source += next_source, target += next_target) {
+            prefetch(source + CHANNELS_AHEAD * next_source);
             store(target, inside ? load(source) : load(target));
+        }
     }
 }
 

@@ -147,22 +147,34 @@ void find_kinds(const ConvolutionMask& m) {
     }
 }
 
-void find_output(const ConvolutionMask& m) {
+// Finds the output's mask and the runs to be computed; returns the mask of what these are in each row.
+std::vector<uint8_t> find_output(const ConvolutionMask& m) {
     const int64_t size = int64_t(m.height) * m.width;
     const uint8_t* __restrict kinds = m.kinds;
     uint8_t* __restrict output = m.output;
     for (int64_t i = 0; i < size; ++i) output[i] = kinds[i] != SKIPPED;
     if (const uint8_t* __restrict competitor = m.competitor)
         for (int64_t i = 0; i < size; ++i) output[i] &= competitor[i];
-    find_runs(m.output, m.height, m.width, GAP, m.compute);
+    std::vector<uint8_t> computed(output, output + size);
+    const int together = rows_together(m.kernel);
+    m.compute.first[0] = 0;
+    for (int y = 0; y < m.height; y += together) {
+        uint8_t* __restrict first = computed.data() + int64_t(y) * m.width;
+        const int rows = std::min(together, m.height - y);
+        for (int row = 1; row < rows; ++row)
+            for (int x = 0; x < m.width; ++x) first[x] |= first[int64_t(row) * m.width + x];
+        for (int row = 1; row < rows; ++row) std::copy(first, first + m.width, first + int64_t(row) * m.width);
+        add_row(first, m.width, GAP, y / together, m.compute);
+    }
+    return computed;
 }
 
 // Pixels that the computed windows read and that are not valid; those right of the image among them, since there the
 // zeros may have been spilt on.
 template <int RADIUS>
-void find_halo(const ConvolutionMask& m, const uint8_t* input, const Runs& halo) {
+void find_halo(const ConvolutionMask& m, const uint8_t* computed, const uint8_t* input, const Runs& halo) {
     const int width = m.width;
-    BoxSums<RADIUS> boxes(m.output, m.height, width, false);
+    BoxSums<RADIUS> boxes(computed, m.height, width, false);
     std::vector<uint8_t> row(width + RADIUS);
     uint8_t* __restrict missing = row.data();
     halo.first[0] = 0;
@@ -178,9 +190,9 @@ void find_halo(const ConvolutionMask& m, const uint8_t* input, const Runs& halo)
 template <int RADIUS>
 void mask_convolution_of(const ConvolutionMask& m) {
     find_kinds<RADIUS>(m);
-    find_output(m);
+    const std::vector<uint8_t> computed = find_output(m);
     for (int i = 0; i < 2; ++i)
-        if (m.inputs[i]) find_halo<RADIUS>(m, m.inputs[i], m.halos[i]);
+        if (m.inputs[i]) find_halo<RADIUS>(m, computed.data(), m.inputs[i], m.halos[i]);
 }
 
 }  // namespace
