@@ -23,8 +23,6 @@ _WIDEST_MARGIN = 8
 """From a threshold on, the margin, and that below them all. Where windows that are NaN in part are skipped, what is
 computed loses its corners with every convolution: the margin is what it may lose."""
 _POOL_MARGIN = 2
-_FINDING_BRAIN_PAYS = (None, 0.5)
-"""Thresholds. Above, the last block is computed for all of the head; below, what is computed loses its border."""
 _RESAMPLED = 2
 """Voxels of margin that resampling to 1 mm and back costs: each time, NaN spreads by one."""
 _FINDING_BRAIN_PAYS = (None, 0.5)
