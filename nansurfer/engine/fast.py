@@ -33,7 +33,7 @@ from nansurfer.nn import NaNPolicy
 
 _logger = logging.getLogger("nansurfer")
 
-_SLICES_PER_THREAD = 4  # in a batch: their times differ, and so fewer threads wait for the last
+_SLICES_PER_THREAD = 16  # in a batch: their times differ, and so threads wait less for the last
 
 _Masks = tuple[Mask | None, Mask | None]
 """Head, and where labels are wanted."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import mmap
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from nansurfer.engine import native
 
 _LINE_BYTES = 64  # of a cache line, and of the widest vector
 _SLACK_LINES = 4  # that vectors may read behind the last row
+_PRIVATE: dict[str, Any] = {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS} if hasattr(mmap, "MAP_PRIVATE") else {}
 _RING_ROWS = 16  # a power of two, and no fewer than a chain of convolutions keeps in use between two of them
 
 Float32 = npt.NDArray[np.float32]
@@ -82,10 +84,14 @@ class FeatureMap:
 
 
 def aligned_zeros(size: int, dtype: npt.DTypeLike = np.float32) -> Floats:
-    """``size`` zeros, the first at the start of a cache line."""
-    raw: Floats = np.zeros(size + line_of(dtype), dtype)
-    start = -int(raw.ctypes.data) // raw.itemsize % line_of(dtype)
-    return raw[start : start + size]
+    """``size`` zeros, the first at the start of a page, that go back to the system as soon as they are dropped.
+
+    Maps are too large to lie among other freed memory, which the process keeps: views would add up.
+    """
+    n_bytes = max(size, 1) * np.dtype(dtype).itemsize
+    memory = mmap.mmap(-1, n_bytes, **_PRIVATE)
+    zeros: Floats = np.frombuffer(memory, dtype, size)
+    return zeros
 
 
 def line_of(dtype: npt.DTypeLike) -> int:

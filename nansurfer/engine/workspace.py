@@ -7,7 +7,7 @@ them, the classifier.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import cached_property, partial
 
 import numpy as np
@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from nansurfer.engine.maps import FeatureMap
 from nansurfer.engine.masks import ByteMask, RunTable
-from nansurfer.engine.packed import PackedBlock
+from nansurfer.engine.packed import PackedBlock, PackedNetwork
 from nansurfer.engine.resampling import Resampling
 from nansurfer.engine.steps import (
     Chain,
@@ -39,12 +39,17 @@ class _Level:
 
     Parameters
     ----------
-    make_map
-        Makes one.
+    network
+        Whose features they are for.
+    channels, size
+        Of the maps.
+    whole
+        Whether what goes from one convolution to the next is kept whole, to be recorded.
     """
 
-    def __init__(self, make_map: Callable[..., FeatureMap]) -> None:
-        self._make_map = make_map
+    def __init__(self, network: PackedNetwork, channels: int, size: tuple[int, int], *, whole: bool) -> None:
+        self._make_map = partial(_make_map, network, channels, size)
+        self._whole = whole
 
     @cached_property
     def entered(self) -> FeatureMap:
@@ -64,7 +69,7 @@ class _Level:
     @cached_property
     def relay(self) -> list[FeatureMap]:
         """What goes from one convolution of a block to the next: the inputs of three, and what competes with two."""
-        return [self._make_map(relayed=True) for _ in range(4)]
+        return [self._make_map(ring=not self._whole) for _ in range(4)]
 
     def entries(self, block: PackedBlock) -> list[Target]:
         """Where the input of a block that competes is written to."""
@@ -133,17 +138,11 @@ class Workspace:
             else:
                 step.compute()
 
-    @property
-    def _radius(self) -> int:
-        """Zeros around each map; a resampling reads one where its result is padding."""
-        return max(1, self._network.radius)
-
     def _level(self, channels: int, size: tuple[int, int]) -> _Level:
-        return _Level(partial(self._map, channels, size))
+        return _Level(self._network, channels, size, whole=self._recording)
 
-    def _map(self, channels: int, size: tuple[int, int], *, relayed: bool = False) -> FeatureMap:
-        ring = relayed and not self._recording
-        return FeatureMap(channels, *size, self._radius, self._network.dtype, ring=ring)
+    def _map(self, channels: int, size: tuple[int, int]) -> FeatureMap:
+        return _make_map(self._network, channels, size)
 
     def _enter(self) -> Entry:
         first = self._network.blocks[0]
@@ -238,3 +237,9 @@ class Workspace:
         classification = Classification(self._shared, self.counter, source)
         self._steps.append(classification)
         return classification
+
+
+def _make_map(network: PackedNetwork, channels: int, size: tuple[int, int], *, ring: bool = False) -> FeatureMap:
+    """A map for a network's features."""
+    radius = max(1, network.radius)  # a resampling reads a zero where its result is padding
+    return FeatureMap(channels, *size, radius, network.dtype, ring=ring)

@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -26,6 +27,21 @@ from nansurfer.report.table import write_table
 
 RECORD = "nansurfer.json"
 SUMMARISED = ("wall_s", "cpu_s", "network_s", "peak_memory_mb")
+
+
+def measured(command: Sequence[str], env: Mapping[str, str] | None = None) -> dict[str, object]:
+    """Time and memory of a process, measured from outside; its failure ends the benchmark."""
+    started = time.perf_counter()
+    process = subprocess.Popen(command, env=env)
+    _, status, usage = os.wait4(process.pid, 0)
+    wall_s = time.perf_counter() - started
+    if status:
+        raise SystemExit(f"{' '.join(command)} failed with exit code {os.waitstatus_to_exitcode(status)}")
+    return {
+        "wall_s": round(wall_s, 2),
+        "cpu_s": round(usage.ru_utime + usage.ru_stime, 2),
+        "peak_memory_mb": round(usage.ru_maxrss * 1024 / 1e6),
+    }
 
 
 def run_once(image: Path, options: list[str]) -> dict[str, object]:
@@ -44,18 +60,10 @@ def run_once(image: Path, options: list[str]) -> dict[str, object]:
             "-q",
             *options,
         ]
-        started = time.perf_counter()
-        process = subprocess.Popen(command)
-        _, status, usage = os.wait4(process.pid, 0)
-        wall_s = time.perf_counter() - started
-        if status:
-            raise SystemExit(f"{' '.join(command)} failed with exit code {os.waitstatus_to_exitcode(status)}")
+        figures = measured(command)
         record = json.loads((Path(folder) / "run" / RECORD).read_text(encoding="utf-8"))
-    return {
-        "wall_s": round(wall_s, 2),
-        "cpu_s": round(usage.ru_utime + usage.ru_stime, 2),
+    return figures | {
         "network_s": record["timings_s"][NETWORK_STAGE],
-        "peak_memory_mb": round(usage.ru_maxrss * 1024 / 1e6),
         "device": record["machine"]["device"],
         "threads": record["machine"]["threads"],
         **{f"{name}_version": version for name, version in record["versions"].items()},
