@@ -2,6 +2,10 @@
 
 #include "convolve.h"
 
+#if defined(__AVX512FP16__)
+#include <cpuid.h>
+#endif
+
 #include <algorithm>
 #include <cstring>
 #include <type_traits>
@@ -222,7 +226,8 @@ NANSURFER_EXPORT int32_t block() { return BLOCK; }
 // Whether this processor can run a library of this kind; that it can run the one for float32 is known elsewhere.
 NANSURFER_EXPORT int32_t runs_here() {
 #if defined(NANSURFER_HALF) && defined(__AVX512FP16__)
-    return __builtin_cpu_supports("avx512fp16") != 0;
+    unsigned eax, ebx, ecx, edx = 0;  // older compilers cannot be asked for it by name
+    return __get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) && edx >> 23 & 1;
 #else
     return 1;
 #endif
