@@ -122,7 +122,7 @@ def test_bad_input(segment, tmp_path: Path, case) -> None:
         (["--views", ""], 12, "views are none; choose from axial,coronal,sagittal, each once."),
         (["--views", "axial,axial"], 12, "views are axial,axial; choose"),
         (["--device", "gpu"], 12, "device is 'gpu'; choose one of auto, cpu, cuda, mps."),
-        (["--precision", "half"], 12, "precision is 'half'; choose one of auto, float32, bfloat16."),
+        (["--precision", "half"], 12, "precision is 'half'; choose one of auto, float32, float16, bfloat16."),
         (["--threads", "0"], 12, "threads is 0; it must be at least 1."),
         (["--batch-size", "0"], 12, "batch_size is 0; it must be at least 1."),
         (["--weights", "nonsense"], 9, "'nonsense' is neither a known set of weights (compact, official) nor a"),
