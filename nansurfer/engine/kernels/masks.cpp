@@ -14,7 +14,16 @@ namespace {
 
 enum Kind : uint8_t { SKIPPED, MIXED, WHOLE };
 
+constexpr int TILE = 16;  // the usual side, which is worth a loop of its own
+
 constexpr int GAP = LANES;  // runs that are closer than a vector are computed as one: that takes no more vectors
+
+// How many windows of a row are of a kind. The sum has 16 bits, so that more of them fit a vector.
+inline int count_kind(const uint8_t* kinds, int count, Kind kind) {
+    uint16_t sum = 0;
+    for (int i = 0; i < count; ++i) sum = uint16_t(sum + (kinds[i] == kind));
+    return sum;
+}
 
 // Runs of bytes that are not 0 in a row; those with less than `gap` zeros between them are one.
 Run* find_runs(const uint8_t* row, int width, int gap, Run* to) {
@@ -161,8 +170,10 @@ std::vector<uint8_t> find_output(const ConvolutionMask& m) {
     for (int y = 0; y < m.height; y += together) {
         uint8_t* __restrict first = computed.data() + int64_t(y) * m.width;
         const int rows = std::min(together, m.height - y);
-        for (int row = 1; row < rows; ++row)
-            for (int x = 0; x < m.width; ++x) first[x] |= first[int64_t(row) * m.width + x];
+        for (int row = 1; row < rows; ++row) {
+            const uint8_t* __restrict other = output + int64_t(y + row) * m.width;
+            for (int x = 0; x < m.width; ++x) first[x] |= other[x];
+        }
         for (int row = 1; row < rows; ++row) std::copy(first, first + m.width, first + int64_t(row) * m.width);
         add_row(first, m.width, GAP, y / together, m.compute);
     }
@@ -216,16 +227,19 @@ NANSURFER_EXPORT void mask_convolution(const ConvolutionMask* mask) {
 // the image evenly overlap, as the windows of PyTorch's adaptive pooling do.
 NANSURFER_EXPORT void count_kinds(const uint8_t* kinds, int32_t height, int32_t width, int32_t rows,
                                   int32_t columns, int32_t* tiles, int64_t* skipped, int64_t* mixed) {
-    const uint8_t* const end = kinds + int64_t(height) * width;
-    *skipped = std::count(kinds, end, SKIPPED);
-    *mixed = std::count(kinds, end, MIXED);
+    *skipped = *mixed = 0;
+    for (int y = 0; y < height; ++y) {
+        *skipped += count_kind(kinds + int64_t(y) * width, width, SKIPPED);
+        *mixed += count_kind(kinds + int64_t(y) * width, width, MIXED);
+    }
     std::fill(tiles, tiles + int64_t(rows) * columns, 0);
     for (int row = 0; row < rows; ++row, tiles += columns) {
         for (int y = row * height / rows; y * rows < (row + 1) * height; ++y) {
             const uint8_t* of_row = kinds + int64_t(y) * width;
             for (int column = 0; column < columns; ++column) {
                 const int left = column * width / columns, right = ((column + 1) * width + columns - 1) / columns;
-                tiles[column] += int32_t(std::count(of_row + left, of_row + right, SKIPPED));
+                tiles[column] += right - left == TILE ? count_kind(of_row + left, TILE, SKIPPED)
+                                                      : count_kind(of_row + left, right - left, SKIPPED);
             }
         }
     }
