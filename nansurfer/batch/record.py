@@ -108,7 +108,6 @@ class RecordFile:
             The file cannot be written; it holds what it held before.
         """
         with self._locked():
-            self._look_at_what_is_new()
             if record.id in self._ids:
                 self._rewrite_without({record.id})
             self._append_line(json.dumps(asdict(record)).encode() + b"\n")
@@ -122,15 +121,16 @@ class RecordFile:
             The file cannot be written; it holds what it held before.
         """
         with self._locked():
-            self._look_at_what_is_new()
             if unwanted := self._ids & set(ids):
                 self._rewrite_without(unwanted)
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
+        """Keep other processes out, and know which subjects have records."""
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with locked(self.path.with_name(f".{self.path.name}-lock")):
+                self._look_at_what_is_new()
                 yield
         except OSError as error:
             raise OutputError(write_failure(self.path, error)) from error

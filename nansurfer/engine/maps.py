@@ -13,7 +13,6 @@ from nansurfer.engine import native
 
 _LINE_BYTES = 64  # of a cache line, and of the widest vector
 _SLACK_LINES = 4  # that vectors may read behind the last row
-_PRIVATE: dict[str, Any] = {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS} if hasattr(mmap, "MAP_PRIVATE") else {}
 _RING_ROWS = 16  # a power of two, and no fewer than a chain of convolutions keeps in use between two of them
 
 Float32 = npt.NDArray[np.float32]
@@ -88,8 +87,7 @@ def aligned_zeros(size: int, dtype: npt.DTypeLike = np.float32) -> Floats:
 
     Maps are too large to lie among other freed memory, which the process keeps: views would add up.
     """
-    n_bytes = max(size, 1) * np.dtype(dtype).itemsize
-    memory = mmap.mmap(-1, n_bytes, **_PRIVATE)
+    memory = mmap.mmap(-1, size * np.dtype(dtype).itemsize, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     zeros: Floats = np.frombuffer(memory, dtype, size)
     return zeros
 

@@ -162,7 +162,7 @@ class Sum(Structure):
 
 _SIGNATURES: dict[str, tuple[Any, ...]] = {
     "enter": (c_void_p, POINTER(Output), POINTER(Runs), c_int32, c_int32, c_int32),
-    "convolve": (POINTER(Convolution), c_int32, c_int32, c_int32),
+    "convolve": (POINTER(Convolution), c_int32, c_int32),
     "pool": (POINTER(Pooling),),
     "unpool": (POINTER(Pooling),),
     "runs": (c_void_p, c_int32, c_int32, POINTER(Runs)),

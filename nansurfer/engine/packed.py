@@ -217,7 +217,7 @@ def _pack_convolution(module: DenseBlock, name: str, index: int, block: int, dty
     padded = torch.zeros(blocks * block, channels_in, kernel, kernel)
     padded[:channels_out] = weight
     packed = padded.reshape(blocks, block, *padded.shape[1:]).permute(0, 2, 3, 4, 1)  # (blocks, in, row, column, block)
-    if kernel == 3 and dtype == np.float32:
+    if kernel == 3 and dtype == np.float32:  # of which the kernels compute strips
         packed = torch.einsum("tr,bircn->bticn", torch.tensor(_FILTERING, dtype=torch.float64), packed.double())
     weights: Floats = _floats(packed)
     if dtype == np.float16:

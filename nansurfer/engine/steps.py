@@ -18,12 +18,6 @@ from nansurfer.engine.packed import PackedBlock, PackedNetwork, Transform
 from nansurfer.engine.resampling import Resampling
 from nansurfer.nn import NaNPolicy
 
-_WIDEST_VECTOR = 64
-"""Pixels, at least as many as a vector's; kernels read so many places behind the last one of an axis."""
-
-_STRIP_ROWS = 4
-"""Rows by which the first convolution of a block runs ahead; the fewer, the more is still in the cache."""
-
 
 class Step(Protocol):
     """A part of the network."""
@@ -250,12 +244,12 @@ class Chain(Step):
                 self._counter.count(packed.name, mask.kinds)
 
     def compute(self) -> None:
-        self._shared.kernels.convolve(self._native, len(self._native), self._size[0], _STRIP_ROWS)
+        self._shared.kernels.convolve(self._native, len(self._native), self._size[0])
 
     def record_blanks(self) -> None:
         """Compute, convolution by convolution, and keep the input of each as that of an empty slice."""
         for convolution, packed, source in zip(self._native, self._block.convolutions, self._maps, strict=True):
-            self._shared.kernels.convolve(convolution, 1, *self._size)
+            self._shared.kernels.convolve(convolution, 1, self._size[0])
             self._shared.blanks[packed.name].rows[:] = source.rows
 
     def _convolution(self, index: int, mask: MaskedConvolution, *, competes: bool) -> native.Convolution:
@@ -282,9 +276,9 @@ class Chain(Step):
         if index == 3:
             return self._targets
         entered = Target(self._maps[index + 1], self._block.activation)
-        return (
-            [entered] if index == 2 else [entered, Target(self._competitors[1])]
-        )  # the last maxout is not competed with
+        if index == 2:
+            return [entered]  # the last maxout is not competed with
+        return [entered, Target(self._competitors[1])]
 
 
 class Pool(Step):
@@ -393,8 +387,9 @@ class Zoom(Step):
         self._kernels, self._input_mask = shared.kernels, mask
         self.mask: ByteMask = np.zeros(resampling.size, np.uint8)
         self._runs = RunTable(*resampling.size)
+        behind = line_of(features.dtype)  # the last vector of a run reads places there
         places = [
-            [np.pad(array, (0, _WIDEST_VECTOR), "edge") for array in (axis.first, axis.second, axis.share)]
+            [np.pad(array, (0, behind), "edge") for array in (axis.first, axis.second, axis.share)]
             for axis in (resampling.rows, resampling.columns)
         ]
         self._kept = features, target, places  # their memory

@@ -21,6 +21,7 @@ from scipy import ndimage
 
 from nansurfer.engine import LogitSum
 from nansurfer.labels import N_CLASSES
+from nansurfer.labels.regions import largest_component
 from nansurfer.pipeline.aggregate import Scene, ViewModel
 from nansurfer.pipeline.progress import Progress
 from nansurfer.volume import View, mask_box, thick_mask, thick_slices, to_view, view_axes
@@ -44,7 +45,6 @@ STRIPPED_BELOW_ML = 2500.0
 _STEP_MM = 6.0  # from slice to slice of the first look
 _CELL_MM = 2.0  # side of the cells for which distances are told: an eighth of the voxels
 _WORTHWHILE_BELOW = 0.85  # of the head: where more of it is wanted, hardly more is saved than the first look costs
-_NEIGHBOURS = np.ones((3, 3, 3))
 
 _Mask = npt.NDArray[np.bool_]
 
@@ -93,9 +93,8 @@ class BrainRegion:
             return False
         side = _cell_side(self.whole)
         filled = _cells(np.logical_and, classes[self.whole.box] > 0, side, axes=(0, 1, 2))
-        pieces, _ = ndimage.label(filled & self.far, _NEIGHBOURS)
-        largest = np.bincount(pieces.ravel())[1:].max(initial=0)
-        return bool(_volume_ml(largest * side**3, self.whole) >= CUT_FROM_ML)
+        piece = np.count_nonzero(largest_component(filled & self.far))
+        return _volume_ml(piece * side**3, self.whole) >= CUT_FROM_ML
 
     def given_up(self) -> BrainRegion:
         """The same, but the whole scene is to be computed."""

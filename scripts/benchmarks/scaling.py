@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 SIDE = 256  # pixels of a slice, as the networks' base size
 BLOB_SIGMA = 8.0  # pixels: blobs about as wide as a gyrus with its neighbours
 LEAST_SHARE = 0.1  # below, what every slice costs outweighs what its pixels cost
-SLICES_PER_THREAD = 4  # as the fast engine's own batches
+SLICES_PER_THREAD = 4  # timed together
 LOOKS = {"disc": ("#0072B2", "o"), "blobs": ("#D55E00", "s")}
 
 BoolArray = npt.NDArray[np.bool_]

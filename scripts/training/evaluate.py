@@ -15,7 +15,6 @@ costs without any network. In a mirrored copy, a structure is what it was before
 from __future__ import annotations
 
 import argparse
-import csv
 import math
 import tempfile
 from collections.abc import Mapping
@@ -28,7 +27,7 @@ from copies import COPIES, LabelledT1, swapped_sides
 from nibabel.spatialimages import SpatialImage
 
 from nansurfer import SegmentationResult, segment
-from nansurfer.files import atomic_path
+from nansurfer.files import write_csv
 from nansurfer.labels import (
     LEFT_CORTEX,
     RIGHT_CORTEX,
@@ -84,14 +83,6 @@ def columns_of(copies: Mapping[str, tuple[Scores, Scores]], original: Scores) ->
     return columns
 
 
-def write_csv(path: Path, columns: Mapping[str, Scores]) -> None:
-    """A row a structure, a column a column."""
-    with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(["structure", *columns])
-        writer.writerows([name, *(f"{cells[name]:.4f}" for cells in columns.values())] for name in columns["dice"])
-
-
 def print_table(columns: Mapping[str, Scores]) -> None:
     """Dice, without differences and ceilings."""
     shown = [heading for heading in columns if " " not in heading]
@@ -137,7 +128,8 @@ def main() -> None:
     columns = columns_of(copies, original)
     print_table(columns)
     if args.csv:
-        write_csv(args.csv, columns)
+        rows = ([name, *(f"{cells[name]:.4f}" for cells in columns.values())] for name in columns["dice"])
+        write_csv(args.csv, ["structure", *columns], rows)
 
 
 if __name__ == "__main__":

@@ -202,11 +202,11 @@ struct Progress {
     int filled = 0, finished = 0;
 };
 
-// Computes the rows that `rows` rows of the input suffice for, at most `most`; returns the number of rows finished so far.
-int advance(const Convolution& conv, int height, int rows, int most, Progress& progress) {
+// Computes the rows that `rows` rows of the input suffice for, at most a strip; returns the number finished so far.
+int advance(const Convolution& conv, int height, int rows, Progress& progress) {
     for (; progress.filled < rows; ++progress.filled) fill_halos(conv, progress.filled);
     const int together = rows_together(conv.kernel), enough = (rows - conv.kernel / 2) / together * together;
-    const int stop = std::min(progress.finished + most, rows == height ? height : enough);
+    const int stop = std::min(progress.finished + STRIP, rows == height ? height : enough);
     for (; progress.finished < stop; progress.finished = std::min(height, progress.finished + together)) {
         if (together == STRIP)
             convolve_strip(conv, progress.finished, height);
@@ -236,20 +236,20 @@ NANSURFER_EXPORT int32_t runs_here() {
 NANSURFER_EXPORT int32_t sources() { return NANSURFER_SOURCES; }
 
 // Up to four convolutions of which each reads what the one before wrote. Each follows a few rows behind, so that rows
-// are read while they are in the cache, and what lies between two of them needs room for a few rows only. `strip`: rows
-// computed in turn, a multiple of STRIP.
-NANSURFER_EXPORT void convolve(const Convolution* convs, int32_t count, int32_t height, int32_t strip) {
+// are read while they are in the cache, and what lies between two of them needs room for a few rows only: they compute
+// STRIP rows in turn.
+NANSURFER_EXPORT void convolve(const Convolution* convs, int32_t count, int32_t height) {
     Progress progress[4];
     for (int k = 1; k < count; ++k) {
         const int radius = convs[k].kernel / 2;
         clear_rows(convs[k].input, -radius, radius, convs[k].channels_in);
     }
     for (int rows = 0; progress[count - 1].finished < height;) {
-        rows = std::min(height, rows + strip);
+        rows = std::min(height, rows + STRIP);
         for (int k = 0, ready = rows; k < count; ++k) {
             if (k > 0 && ready == height && progress[k].filled < height)
                 clear_rows(convs[k].input, height, convs[k].kernel / 2, convs[k].channels_in);
-            ready = advance(convs[k], height, ready, strip, progress[k]);
+            ready = advance(convs[k], height, ready, progress[k]);
         }
     }
 }

@@ -105,30 +105,31 @@ struct Output {
     template <int COUNT>
     void put(int64_t y, int rows, int64_t c, int64_t x, const vec (*values)[COUNT]) const {
         if (!map.data) return;
-        real* to = map.at(y, c) + x;
-        const int64_t next = map.row;
         if (positive) {
             const vec above = all(positive[c]), below = all(negative[c]), added = all(shift[c]);
-            for (int row = 0; row < rows; ++row, to += next)
-#pragma GCC unroll 8
-                for (int v = 0; v < COUNT; ++v) {
-                    const vec value = values[row][v];
-                    store(to + v * LANES, value * (value > vec{} ? above : below) + added);
-                    prefetch(to + rows * next + v * LANES);
-                }
+            write(y, rows, c, x, values, [&](vec value) { return value * (value > vec{} ? above : below) + added; });
         } else {
-            for (int row = 0; row < rows; ++row, to += next)
-#pragma GCC unroll 8
-                for (int v = 0; v < COUNT; ++v) {
-                    store(to + v * LANES, values[row][v]);
-                    prefetch(to + rows * next + v * LANES);
-                }
+            write(y, rows, c, x, values, [](vec value) { return value; });
         }
     }
 
     void put(int64_t y, int64_t c, int64_t x, vec value) const {
         const vec values[1] = {value};
         put<1>(y, 1, c, x, &values);
+    }
+
+private:
+    template <int COUNT, class Change>
+    void write(int64_t y, int rows, int64_t c, int64_t x, const vec (*values)[COUNT], Change change) const {
+        real* to = map.at(y, c) + x;
+        const int64_t next = map.row;
+        for (int row = 0; row < rows; ++row, to += next) {
+#pragma GCC unroll 8
+            for (int v = 0; v < COUNT; ++v) {
+                store(to + v * LANES, change(values[row][v]));
+                prefetch(to + rows * next + v * LANES);
+            }
+        }
     }
 };
 
