@@ -51,8 +51,8 @@ def main() -> None:
     parser.add_argument("weights", help="name or folder of a set of vinn-compact weights")
     parser.add_argument("folder", type=Path, help="where the widened set is written")
     args = parser.parse_args()
-    args.folder.mkdir(parents=True, exist_ok=True)
     given = resolve(args.weights)
+    args.folder.mkdir(parents=True, exist_ok=True)
     for view in ("axial", "coronal", "sagittal"):
         wide = widen(load_network(given, view)[1].eval(), view)
         save_network(wide, args.folder / f"{view}.safetensors", model=MODEL, view=view)
