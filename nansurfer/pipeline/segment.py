@@ -30,8 +30,8 @@ from nansurfer.errors import ConfigError, DeviceError, NoBrainError
 from nansurfer.files import sha256
 from nansurfer.labels import MIN_BRAIN_VOLUME_ML
 from nansurfer.models import ModelConfig, Network
-from nansurfer.pipeline.aggregate import MAX_SHARE, Scene, ViewModel, aggregate_views
-from nansurfer.pipeline.brain import NO_BRAIN_BELOW_ML, BrainRegion, find_brain
+from nansurfer.pipeline.aggregate import MAX_SHARE, Restrict, Scene, ViewModel, aggregate_views
+from nansurfer.pipeline.brain import NO_BRAIN_BELOW_ML, BrainSearch
 from nansurfer.pipeline.options import SegmentOptions, make_options
 from nansurfer.pipeline.outputs import (
     holds_result_of,
@@ -205,7 +205,7 @@ class Segmenter:
         engine = next(iter(models.values())).engine
         _logger.info("Engine: %s, on %s.", engine.name, engine.device)
         with watch.stage(NETWORK_STAGE):
-            classes, log, brain = self._classes(scene, models, progress)
+            classes, log, search = self._classes(scene, models, progress)
         with watch.stage("Labelling"):
             result = result_from_classes(conformed, classes)
         self._check_brain(result)
@@ -214,39 +214,40 @@ class Segmenter:
             timings_s=watch.timings_s,
             device=str(engine.device),
             engine=engine.name,
-            skip_report=self._skip_report(scene, log, brain, engine) if self.options.report else None,
-            brain_search=brain.findings | {"slices": brain.slices, "search_s": brain.search_s} if brain else None,
+            skip_report=self._skip_report(scene, log, search, engine) if self.options.report else None,
+            brain_search=search.findings if search else None,
         )
 
     def _classes(
         self, scene: Scene, models: Mapping[View, ViewModel], progress: Progress
-    ) -> tuple[npt.NDArray[np.uint8], SkipLog, BrainRegion | None]:
-        """The class of each voxel, what was skipped, and what the computation was restricted to, if it was."""
+    ) -> tuple[npt.NDArray[np.uint8], SkipLog, BrainSearch | None]:
+        """The class of each voxel, what was skipped, and what came of the search for the brain, if there was one."""
         if not self.options.skip.finds_brain:
             return *self._aggregate(scene, models, progress), None
-        brain = find_brain(scene, models, progress, counting=self.options.report)
-        classes, log = self._aggregate(brain.scene, models, progress)
-        if brain.may_cut(classes):
+        search = BrainSearch(scene)
+        classes, log = self._aggregate(scene, models, progress, search.near_brain)
+        if search.may_have_cut(classes):
             _logger.warning("Labels reach farther than the brain was found to; all of the head is segmented now.")
-            brain = brain.given_up()
-            classes, log = self._aggregate(brain.scene, models, progress)
-        return classes, log, brain
+            search.give_up()
+            classes, log = self._aggregate(scene, models, progress)
+        return classes, log, search
 
     def _aggregate(
-        self, scene: Scene, models: Mapping[View, ViewModel], progress: Progress
+        self, scene: Scene, models: Mapping[View, ViewModel], progress: Progress, restrict: Restrict | None = None
     ) -> tuple[npt.NDArray[np.uint8], SkipLog]:
         log = SkipLog()
         on_counts = log.add if self.options.report else None
         nan_wins = self.options.skip.paper_compat
-        return aggregate_views(scene, models, progress, nan_wins=nan_wins, on_counts=on_counts), log
+        classes = aggregate_views(scene, models, progress, nan_wins=nan_wins, on_counts=on_counts, restrict=restrict)
+        return classes, log
 
-    def _skip_report(self, scene: Scene, log: SkipLog, brain: BrainRegion | None, engine: Engine) -> SkipReport:
+    def _skip_report(self, scene: Scene, log: SkipLog, search: BrainSearch | None, engine: Engine) -> SkipReport:
         options = self.options.skip.chosen(scene.scale) | {"weights": self.weights.name}
         counted = [array for view in log.views for array in (view.skipped, view.mixed, view.tiles)]
         return SkipReport(
             sid="",
             versions=package_versions(),
-            options=options | (brain.findings if brain else {}),
+            options=options | (search.findings if search else {}),
             views=log.views,
             bookkeeping={
                 "counting_s": round(log.counting_s, 3),
