@@ -15,7 +15,7 @@ from nansurfer.engine.fold import fold_batch_norms
 from nansurfer.engine.native import fast_kernels_available
 from nansurfer.engine.protocol import Engine
 from nansurfer.engine.reference import ReferenceEngine
-from nansurfer.engine.sums import LogitSum
+from nansurfer.engine.sums import LogitSum, zero_sums
 
 __all__ = [
     "ComputeOptions",
@@ -33,4 +33,5 @@ __all__ = [
     "is_out_of_memory",
     "keep_freed_memory",
     "resolve_device",
+    "zero_sums",
 ]

@@ -19,7 +19,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from nansurfer.engine import Engine, LogitSum, SliceCounts
+from nansurfer.engine import Engine, LogitSum, SliceCounts, zero_sums
 from nansurfer.labels import N_CLASSES, N_SAGITTAL_CLASSES, SAGITTAL_TO_FULL
 from nansurfer.models import ModelConfig
 from nansurfer.pipeline.progress import Progress
@@ -139,7 +139,7 @@ def _slabs(box: Box, max_voxels: float) -> Iterator[Box]:
     """
     rows, columns, depth = box
     size = (rows.stop - rows.start) * (columns.stop - columns.start) * (depth.stop - depth.start)
-    parts = max(1, -int(-size // max_voxels))
+    parts = min(max(1, -int(-size // max_voxels)), depth.stop - depth.start)
     edges = np.linspace(depth.start, depth.stop, parts + 1).round().astype(int)
     for start, stop in zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True):
         yield rows, columns, slice(start, stop)
@@ -155,7 +155,7 @@ class _SlabSum:
         self._nan_wins, self._on_counts = nan_wins, on_counts
         x, y, z = (part.stop - part.start for part in slab)
         # Stored as (Z, X, Y, class): whole coronal and sagittal rows are then contiguous.
-        self._total = torch.zeros((z, x, y, N_CLASSES), dtype=torch.float16).permute(1, 2, 0, 3)
+        self._total = zero_sums((z, x, y, N_CLASSES)).permute(1, 2, 0, 3)
         self._classes = torch.from_numpy(classes[slab])
         self._wanted: npt.NDArray[np.bool_] | None = None
 
