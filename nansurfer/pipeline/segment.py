@@ -207,7 +207,7 @@ class Segmenter:
         with watch.stage(NETWORK_STAGE):
             classes, log, search = self._classes(scene, models, progress)
         with watch.stage("Labelling"):
-            result = result_from_classes(conformed, classes)
+            result = result_from_classes(conformed, classes, self.threads)
         self._check_brain(result)
         return replace(
             result,
