@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property
@@ -45,7 +46,7 @@ from nansurfer.pipeline.record import Stopwatch, package_versions, run_record
 from nansurfer.pipeline.result import SegmentationResult, result_from_classes
 from nansurfer.pipeline.skipping import SkipLog
 from nansurfer.report import SkipReport
-from nansurfer.volume import EXTENSIONS, View, conform, head_box, head_mask, mask_box, read_image, whole_box
+from nansurfer.volume import EXTENSIONS, View, conform, head_box, head_mask, mask_box, read_image, to_view, whole_box
 from nansurfer.weights import WeightSet, load_network, resolve
 
 NETWORK_STAGE = "Running the network"
@@ -87,14 +88,14 @@ class Segmenter:
         self.options = options or SegmentOptions()
         resolve_device(self.options.compute.device)
         self.threads = self.options.compute.threads or default_threads()
+        torch.set_num_threads(self.threads)
+        torch.set_flush_denormal(True)
+        keep_freed_memory()
         self.weights: WeightSet = resolve(self.options.weights, views=self.options.views)
         self._models: dict[str, Mapping[View, ViewModel]] = {}
 
     @cached_property
     def _networks(self) -> Mapping[View, tuple[ModelConfig, Network]]:
-        torch.set_num_threads(self.threads)
-        torch.set_flush_denormal(True)
-        keep_freed_memory()
         return {view: load_network(self.weights, view) for view in self.options.views}
 
     def models(self, scene: Scene) -> Mapping[View, ViewModel]:
@@ -109,6 +110,16 @@ class Segmenter:
                 if view in networks
             }
         return self._models[engine]
+
+    def _prepared_models(self, conformed: nib.MGHImage) -> Mapping[View, ViewModel]:
+        """The models for a conformed T1, the first of them ready for its slices."""
+        volume = np.asanyarray(conformed.dataobj)
+        scene = Scene(volume, whole_box(volume), _scale(conformed))
+        models = self.models(scene)
+        view, model = next(iter(models.items()))
+        rows, columns, _ = to_view(volume, view).shape
+        model.engine.prepare((rows, columns), scene.scale)
+        return models
 
     def _engine_for(self, scene: Scene) -> str:
         """``"fast"`` or ``"reference"``."""
@@ -198,10 +209,12 @@ class Segmenter:
     def _compute(self, image: SpatialImage, watch: Stopwatch, progress: Progress) -> SegmentationResult:
         with watch.stage("Conforming"):
             conformed = conform(image, self.options.vox_size, fastsurfer_compat=self.options.fastsurfer_compat)
-        with watch.stage("Finding the head"):
-            scene = self._scene(conformed)
-        with watch.stage("Loading weights"):
-            models = self.models(scene)
+        with ThreadPoolExecutor(1) as beside:
+            loading = beside.submit(self._prepared_models, conformed)
+            with watch.stage("Finding the head"):
+                scene = self._scene(conformed)
+            with watch.stage("Loading weights"):  # what of it took longer
+                models = loading.result()
         engine = next(iter(models.values())).engine
         _logger.info("Engine: %s, on %s.", engine.name, engine.device)
         with watch.stage(NETWORK_STAGE):

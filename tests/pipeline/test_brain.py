@@ -179,6 +179,9 @@ class Bright:
     def __init__(self) -> None:
         self.slices = 0
 
+    def prepare(self, size, scale) -> None:
+        """There is nothing to prepare."""
+
     def accumulate(self, slices, scale, head, sums: LogitSum, wanted=None) -> None:
         self.slices += len(slices)
         sums.total[..., 5] += self.labelled(slices, sums, wanted)
