@@ -124,8 +124,9 @@ def aggregate_views(
     uint8 (X, Y, Z), 0..78
     """
     classes = np.zeros(scene.volume.shape, np.uint8)
+    device = next(iter(models.values())).engine.device  # where the logits are, unless a GPU's memory runs out
     for slab in _slabs(scene.box, scene.max_share * scene.volume.size):
-        classes[slab] = _SlabSum(scene, slab, nan_wins, on_counts).classes(models, progress)
+        classes[slab] = _SlabSum(scene, slab, device, nan_wins, on_counts).classes(models, progress)
     return classes
 
 
@@ -145,12 +146,14 @@ def _slabs(box: Box, max_voxels: float) -> Iterator[Box]:
 class _SlabSum:
     """The running sum over views in one part of the volume."""
 
-    def __init__(self, scene: Scene, slab: Box, nan_wins: bool, on_counts: OnCounts | None) -> None:
+    def __init__(
+        self, scene: Scene, slab: Box, device: torch.device, nan_wins: bool, on_counts: OnCounts | None
+    ) -> None:
         self._scene, self._slab = scene, slab
         self._nan_wins, self._on_counts = nan_wins, on_counts
         x, y, z = (part.stop - part.start for part in slab)
         # Stored as (Z, X, Y, class): whole coronal and sagittal rows are then contiguous.
-        self._total = torch.zeros((z, x, y, N_CLASSES), dtype=torch.float16).permute(1, 2, 0, 3)
+        self._total = torch.zeros((z, x, y, N_CLASSES), dtype=torch.float16, device=device).permute(1, 2, 0, 3)
         self._classes = torch.zeros((x, y, z), dtype=torch.uint8)
 
     def classes(self, models: Mapping[View, ViewModel], progress: Progress) -> npt.NDArray[np.uint8]:
