@@ -29,11 +29,16 @@ Threads = Annotated[
 ]
 Engine = Annotated[
     str,
-    typer.Option(help="auto, reference (PyTorch) or fast (compiled, for background).", rich_help_panel=COMPUTING),
+    typer.Option(
+        help="auto, fast (compiled), masked (PyTorch, background) or reference (PyTorch, all).",
+        rich_help_panel=COMPUTING,
+    ),
 ]
 BatchSize = Annotated[
-    int,
-    typer.Option(help="Slices computed at once by the reference; on a CPU, 1 is fastest.", rich_help_panel=COMPUTING),
+    int | None,
+    typer.Option(
+        help="Slices that PyTorch computes at once.", show_default="16 on a GPU, else 1", rich_help_panel=COMPUTING
+    ),
 ]
 Nan = Annotated[
     str,
@@ -99,7 +104,7 @@ FindBrain = Annotated[
     bool | None,
     typer.Option(
         "--find-brain/--no-find-brain",
-        help="Find the brain first, and label only what is near it.",
+        help="Label only what is near to the brain, which the first view finds.",
         show_default="with auto at threshold 0.5",
         rich_help_panel=SKIPPING,
     ),
@@ -131,7 +136,7 @@ def segment_choices(
     device: Device = "auto",
     precision: Precision = "auto",
     threads: Threads = None,
-    batch_size: BatchSize = 1,
+    batch_size: BatchSize = None,
     engine: Engine = "auto",
     nan: Nan = "auto",
     threshold: Threshold = None,

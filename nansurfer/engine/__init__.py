@@ -12,6 +12,7 @@ from nansurfer.engine.device import (
 )
 from nansurfer.engine.fast import FastEngine, check_fast_policy
 from nansurfer.engine.fold import fold_batch_norms
+from nansurfer.engine.masked import MaskedEngine, check_masked_policy
 from nansurfer.engine.native import fast_kernels_available
 from nansurfer.engine.protocol import Engine
 from nansurfer.engine.reference import ReferenceEngine
@@ -23,10 +24,12 @@ __all__ = [
     "Engine",
     "FastEngine",
     "LogitSum",
+    "MaskedEngine",
     "ReferenceEngine",
     "SliceCounts",
     "available_cpus",
     "check_fast_policy",
+    "check_masked_policy",
     "default_threads",
     "fast_kernels_available",
     "fold_batch_norms",

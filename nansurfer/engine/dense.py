@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from nansurfer.engine.counts import SliceCounts, counts_of, tile_grid
-from nansurfer.engine.device import ComputeOptions, is_out_of_memory, resolve_device
+from nansurfer.engine.device import GPU_BATCH_SIZE, ComputeOptions, is_out_of_memory, resolve_device
 from nansurfer.engine.fold import fold_batch_norms
 from nansurfer.engine.protocol import Mask, Slices
 from nansurfer.engine.sums import LogitSum
@@ -39,7 +39,7 @@ class DenseEngine:
 
     def __init__(self, network: Network, options: ComputeOptions) -> None:
         self.device = resolve_device(options.device)
-        self.batch_size = options.batch_size
+        self.batch_size = options.batch_size or (1 if self.device.type == "cpu" else GPU_BATCH_SIZE)
         self._dtype = options.dtype
         prepared = fold_batch_norms(network) if options.fold else copy.deepcopy(network)
         self._network: nn.Module = prepared.to(self.device, self._dtype)
@@ -70,7 +70,7 @@ class DenseEngine:
         Raises
         ------
         DeviceError
-            Neither the GPU nor the CPU can compute a single slice.
+            Neither the GPU nor the CPU can compute a single slice, or float16 cannot hold its numbers.
         """
         parts: list[Tensor] = []
         start = 0
@@ -150,6 +150,12 @@ class DenseEngine:
         logits: Tensor = self._network(self._to_input(slices), (scale, scale))
         self._example = slices[:1], scale
         self._computed += len(slices)
+        return self._checked(logits)
+
+    def _checked(self, logits: Tensor) -> Tensor:
+        """Finite logits in float32."""
+        if self._dtype == torch.float16 and not logits.isfinite().all():
+            raise DeviceError("The network's numbers are too large for float16; use --precision float32.")
         return logits.float()
 
     def _to_input(self, slices: Slices) -> Tensor:

@@ -15,7 +15,10 @@ from nansurfer.errors import ConfigError, DeviceError
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
 PRECISIONS = ("auto", "float32", "float16", "bfloat16")
-ENGINES = ("auto", "reference", "fast")
+ENGINES = ("auto", "reference", "masked", "fast")
+GPU_BATCH_SIZE = 16
+"""Slices that a GPU computes at once unless it is told otherwise: one alone does not fill it."""
+
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # names and numbers of glibc's malloc.h
 _LARGEST_KEPT_BYTES = 32 << 20  # the most that glibc allows
 _KEPT_BYTES = 512 << 20
@@ -36,12 +39,13 @@ class ComputeOptions:
     threads
         CPU threads; None for as many as :func:`default_threads` says.
     batch_size
-        Slices computed at once. On a CPU, 1 is usually fastest with the reference engine: caches decide. The fast
-        engine takes several a thread in any case.
+        Slices computed at once; None for :data:`GPU_BATCH_SIZE` on a GPU and 1 on a CPU, where that is usually the
+        fastest: caches decide. The fast engine takes several a thread in any case.
     engine
-        ``"reference"``: PyTorch's layers. ``"fast"``: compiled kernels for what is not skipped, see
-        :class:`nansurfer.engine.FastEngine`; on the CPU, in float32 or float16, folded. ``"auto"``: fast where it
-        serves, else reference.
+        ``"reference"``: PyTorch's layers and NaN. ``"masked"``: PyTorch's layers on what is not skipped, on any device,
+        see :class:`nansurfer.engine.MaskedEngine`. ``"fast"``: compiled kernels, see
+        :class:`nansurfer.engine.FastEngine`; on the CPU, in float32 or float16, folded. ``"auto"``: the last of them
+        that serves.
     fold
         Fold batch norms into the convolutions before them: faster, equal up to rounding.
 
@@ -54,7 +58,7 @@ class ComputeOptions:
     device: str = "auto"
     precision: str = "auto"
     threads: int | None = None
-    batch_size: int = 1
+    batch_size: int | None = None
     engine: str = "auto"
     fold: bool = True
 
@@ -73,7 +77,7 @@ class ComputeOptions:
         if self.engine == "fast" and not (self.device in ("auto", "cpu") and self.fast_arithmetic):
             raise ConfigError(
                 "The fast engine computes on the CPU, in float32 or float16 and with batch norms folded, not with "
-                f"device '{self.device}', precision '{self.precision}' and fold {self.fold}; choose engine 'reference'."
+                f"device '{self.device}', precision '{self.precision}' and fold {self.fold}; choose engine 'auto'."
             )
 
     @property

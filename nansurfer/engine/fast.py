@@ -84,7 +84,7 @@ class FastEngine:
         self._network, self._options = network, options
         self.device = torch.device("cpu")
         self._threads = options.threads or default_threads()
-        self.batch_size = max(options.batch_size, _SLICES_PER_THREAD * self._threads)
+        self.batch_size = max(options.batch_size or 1, _SLICES_PER_THREAD * self._threads)
         self._kernels, self._policy, self._counting = kernels, policy, counting
         self._packed = pack_network(network, kernels.block(), np.float16 if self._half else np.float32)
         self._classifiers: dict[tuple[int, ...] | None, PackedClassifier] = {}

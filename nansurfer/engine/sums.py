@@ -24,7 +24,7 @@ class LogitSum:
     Parameters
     ----------
     total
-        Float16 (N, h, w, classes), the classes contiguous.
+        Float16 (N, h, w, classes), the classes contiguous; on any device for PyTorch's engines.
     weight
         Factor on the view's logits.
     part
@@ -52,18 +52,22 @@ class LogitSum:
     def largest(self, logits: Tensor | None = None) -> Tensor:
         """Class of the largest of the sums with a view's logits added, uint8 (N, h, w).
 
-        The first of equal ones wins, as NumPy promises, and of NaN the first as well, which is background.
+        The first of equal ones wins, as NumPy and PyTorch promise, and of NaN the first as well, which is background.
         """
         sums = self.total.float() if logits is None else self._with(logits).half().float()
-        return torch.from_numpy(sums.numpy().argmax(axis=-1).astype(np.uint8))
+        if sums.device.type == "cpu":  # NumPy takes a third of PyTorch's time
+            return torch.from_numpy(sums.numpy().argmax(axis=-1).astype(np.uint8))
+        return sums.argmax(dim=-1).to(torch.uint8)
 
     def _with(self, logits: Tensor) -> Tensor:
         """The float16 sums plus weighted logits, in float32."""
         rows, columns = self.part
-        seen = logits[:, :, rows, columns].permute(0, 2, 3, 1).cpu()
+        seen = logits[:, :, rows, columns].permute(0, 2, 3, 1).to(self.total.device)
         if self.order is not None:
             voxels = seen.flatten(end_dim=-2)  # two axes are selected from several times as fast as four
-            seen = voxels.index_select(1, torch.tensor(self.order)).view(*seen.shape[:-1], len(self.order))
+            seen = voxels.index_select(1, torch.tensor(self.order, device=voxels.device)).view(
+                *seen.shape[:-1], len(self.order)
+            )
         if not self.nan_wins:
             seen = seen.masked_fill(seen.isnan(), 0)
         return torch.add(self.total.float(), seen, alpha=self.weight)
@@ -85,9 +89,11 @@ class LogitSum:
         )
 
 
-def zero_sums(shape: tuple[int, ...]) -> Tensor:
-    """Float16 zeros (..., classes), of which only what is ever written to takes memory, and time to get it.
+def zero_sums(shape: tuple[int, ...], device: torch.device | None = None) -> Tensor:
+    """Float16 zeros (..., classes); on the CPU, only what is ever written to takes memory, and time to get it.
 
     Of the box around a head that is two thirds.
     """
+    if device is not None and device.type != "cpu":
+        return torch.zeros(shape, dtype=torch.float16, device=device)
     return torch.from_numpy(aligned_zeros(math.prod(shape), np.float16)).view(shape)

@@ -127,8 +127,9 @@ def aggregate_views(
     uint8 (X, Y, Z), 0..78
     """
     classes = np.zeros(scene.volume.shape, np.uint8)
+    device = next(iter(models.values())).engine.device  # where the logits are, unless a GPU's memory runs out
     for slab in _slabs(scene.box, scene.max_share * scene.volume.size):
-        _SlabSum(scene, slab, classes, nan_wins, on_counts).add_views(models, progress, restrict)
+        _SlabSum(scene, slab, classes, device, nan_wins, on_counts).add_views(models, progress, restrict)
     return classes
 
 
@@ -149,13 +150,19 @@ class _SlabSum:
     """The running sum over views in one part of the volume."""
 
     def __init__(
-        self, scene: Scene, slab: Box, classes: npt.NDArray[np.uint8], nan_wins: bool, on_counts: OnCounts | None
+        self,
+        scene: Scene,
+        slab: Box,
+        classes: npt.NDArray[np.uint8],
+        device: torch.device,
+        nan_wins: bool,
+        on_counts: OnCounts | None,
     ) -> None:
         self._scene, self._slab = scene, slab
         self._nan_wins, self._on_counts = nan_wins, on_counts
         x, y, z = (part.stop - part.start for part in slab)
         # Stored as (Z, X, Y, class): whole coronal and sagittal rows are then contiguous.
-        self._total = zero_sums((z, x, y, N_CLASSES)).permute(1, 2, 0, 3)
+        self._total = zero_sums((z, x, y, N_CLASSES), device).permute(1, 2, 0, 3)
         self._classes = torch.from_numpy(classes[slab])
         self._wanted: npt.NDArray[np.bool_] | None = None
 

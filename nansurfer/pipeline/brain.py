@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from scipy import ndimage
 from torch import Tensor
 
@@ -62,7 +63,10 @@ class BrainSearch:
 
     Notes
     -----
-    MEASURED
+    Measured (compact weights) on a head, and on copies of it rotated by 15 and 30 degrees, mirrored, and cut off below
+    the brain: what FreeSurfer and the three views of the whole head both label is at most 5.7 mm from what the coronal
+    view labels, 8.5 mm in the head rotated by 30 degrees; so nothing of it is lost. Farther away than 8 mm the restricted
+    views label at most 0.12 ml in one solid piece, and FreeSurfer 3 voxels of that.
     """
 
     def __init__(self, scene: Scene) -> None:
@@ -137,7 +141,8 @@ class BrainSearch:
 
 def _labelled(sums: Tensor) -> _Mask:
     """Where some class beats the background, of sums (X', Y', Z', classes)."""
-    return np.stack([(plane[..., 1:] > plane[..., :1]).any(-1).numpy() for plane in sums])
+    labelled: _Mask = torch.stack([(plane[..., 1:] > plane[..., :1]).any(-1) for plane in sums]).cpu().numpy()
+    return labelled
 
 
 def _filled(mask: _Mask, side: int) -> _Mask:

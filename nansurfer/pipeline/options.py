@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from nansurfer.engine import ComputeOptions, check_fast_policy
+from nansurfer.engine import ComputeOptions, check_fast_policy, check_masked_policy
 from nansurfer.errors import ConfigError
 from nansurfer.pipeline.skipping import SkipOptions
 from nansurfer.volume import VIEWS, View, VoxelSize, check_voxel_size
@@ -40,7 +40,7 @@ class SegmentOptions:
     Raises
     ------
     ConfigError
-        A value makes no sense, or the fast engine is asked for what it cannot do.
+        A value makes no sense, or an engine is asked for what it cannot do.
     """
 
     weights: str = "compact"
@@ -62,21 +62,23 @@ class SegmentOptions:
             raise ConfigError("find_brain has no say when everything is computed as FastSurfer does; leave it out.")
         if self.fastsurfer_compat and self.skip.nan == "auto":
             object.__setattr__(self, "skip", SkipOptions(nan="off"))
-        if self.compute.engine == "fast":
-            self._check_fast_engine()
+        if self.compute.engine in ("masked", "fast"):
+            self._check_engine()
 
     @property
     def as_elsewhere(self) -> bool:
         """Whether another program's computation is repeated: in every slice, and by the reference engine alone."""
         return self.fastsurfer_compat or self.skip.paper_compat
 
-    def _check_fast_engine(self) -> None:
+    def _check_engine(self) -> None:
+        engine = self.compute.engine
         if self.as_elsewhere:
             raise ConfigError(
-                "The fast engine cannot compute as FastSurfer (fastsurfer_compat) or the NaN papers (paper_compat) do; "
-                "choose engine 'reference' or 'auto'."
+                f"The {engine} engine cannot compute as FastSurfer (fastsurfer_compat) or the NaN papers "
+                "(paper_compat) do; choose engine 'reference' or 'auto'."
             )
-        check_fast_policy(self.skip.policy())
+        check_policy = check_fast_policy if engine == "fast" else check_masked_policy
+        check_policy(self.skip.policy())
 
 
 def make_options(**choices: Any) -> SegmentOptions:

@@ -21,6 +21,7 @@ from nansurfer.engine import (
     DenseEngine,
     Engine,
     FastEngine,
+    MaskedEngine,
     ReferenceEngine,
     default_threads,
     is_out_of_memory,
@@ -90,6 +91,7 @@ class Segmenter:
         self.threads = self.options.compute.threads or default_threads()
         torch.set_num_threads(self.threads)
         torch.set_flush_denormal(True)
+        torch.backends.cudnn.allow_tf32 = False  # its 10 bits of mantissa are no float32
         keep_freed_memory()
         self.weights: WeightSet = resolve(self.options.weights, views=self.options.views)
         self._models: dict[str, Mapping[View, ViewModel]] = {}
@@ -122,14 +124,15 @@ class Segmenter:
         return models
 
     def _engine_for(self, scene: Scene) -> str:
-        """``"fast"`` or ``"reference"``."""
+        """One of ``"fast"``, ``"masked"`` and ``"reference"``."""
         compute, policy = self.options.compute, self.options.skip.policy()
         if compute.engine != "auto":
             return compute.engine
+        if self.options.as_elsewhere:
+            return "reference"
         x, y, z = scene.volume.shape
-        serves = (
-            not self.options.as_elsewhere
-            and resolve_device(compute.device).type == "cpu"
+        fast_serves = (
+            resolve_device(compute.device).type == "cpu"
             and compute.fast_arithmetic
             and x == y == z
             and all(
@@ -137,7 +140,9 @@ class Segmenter:
                 for _, network in self._networks.values()
             )
         )
-        return "fast" if serves else "reference"
+        if fast_serves:
+            return "fast"
+        return "masked" if MaskedEngine.serves(policy) else "reference"
 
     def _build(self, engine: str, network: Network) -> Engine:
         compute = replace(self.options.compute, threads=self.threads)
@@ -146,6 +151,8 @@ class Segmenter:
         policy, counting = self.options.skip.policy(), self.options.report
         if engine == "fast":
             return FastEngine(network, compute, policy, counting=counting)
+        if engine == "masked":
+            return MaskedEngine(network, compute, policy, counting=counting)
         if policy.mode == "off":
             return DenseEngine(network, compute)
         return ReferenceEngine(network, compute, policy, counting=counting)

@@ -180,7 +180,7 @@ class SkipReport:
     left_dense
         Layers that were computed dense because NaN has no meaning for them.
     engine
-        ``"fast"`` or ``"reference"``; what they skip is the same.
+        ``"fast"``, ``"masked"`` or ``"reference"``; what they skip is the same.
     """
 
     sid: str

@@ -21,7 +21,7 @@ class SweepRow:
     nan, threshold, fill, margin, pool_margin, max_ties, tie_tolerance
         See `nansurfer.pipeline.skipping.SkipOptions`; None where an option has no say. ``"off"`` is the dense run.
     engine
-        ``"fast"`` or ``"reference"``: times of different engines say little about skipping.
+        ``"fast"``, ``"masked"`` or ``"reference"``: times of different engines say little about skipping.
     mean_skip_ratio
         Mean of the convolutions' skip ratios, each counting alike: the NaN papers' measure.
     mac_skip_ratio

@@ -3,15 +3,28 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from itertools import product
 
 import numpy as np
 import pytest
 import torch
+from engine_cases import (
+    CPU,
+    POLICY,
+    SIZE,
+    THRESHOLDS,
+    assert_same_counts,
+    assert_the_reference,
+    exact_network,
+    exact_slices,
+    random_heads,
+    random_slices,
+    shallow_network,
+    small_network,
+)
 from scipy import ndimage
-from torch import Tensor, nn
+from torch import Tensor
 
-from nansurfer.engine import ComputeOptions, DenseEngine, ReferenceEngine, SliceCounts, native, workspace
+from nansurfer.engine import ComputeOptions, DenseEngine, ReferenceEngine, native, workspace
 from nansurfer.engine.fast import FastEngine
 from nansurfer.engine.maps import FeatureMap, line_of
 from nansurfer.engine.sums import LogitSum
@@ -21,10 +34,6 @@ from nansurfer.models import build_model, load_config
 from nansurfer.nn import NaNPolicy
 from nansurfer.volume import conform, head_mask, read_image, thick_mask, thick_slices, to_view
 from nansurfer.weights import load_network, resolve
-
-CPU = ComputeOptions(device="cpu")
-POLICY = NaNPolicy("background", threshold=1.0, fill="blank")
-SIZE = 64
 
 
 def built(*, half: bool) -> list[str]:
@@ -54,50 +63,6 @@ def compute(request, monkeypatch) -> ComputeOptions:
     return replace(CPU, precision=precision)
 
 
-def small_network(name: str, view: str = "axial", **changes) -> nn.Module:
-    """A network whose batch norms and PReLUs do something."""
-    torch.manual_seed(0)
-    network = build_model(replace(load_config(name), base_size=SIZE, **changes), view).eval()
-    for module in network.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            module.running_mean.normal_()
-            module.running_var.uniform_(0.5, 2)
-            nn.init.uniform_(module.weight, -1.5, 1.5)
-            nn.init.normal_(module.bias)
-        elif isinstance(module, nn.PReLU):
-            nn.init.uniform_(module.weight, -0.5, 0.5)
-    return network
-
-
-@torch.no_grad()
-def exact_network(name: str, **changes) -> nn.Module:
-    """A network of small whole numbers, in which nothing is ever rounded.
-
-    Every output channel of a convolution is one tap of one input channel. Many values are equal, as they are in the
-    empty parts of real slices, where rounding decides which of them a pooling takes.
-    """
-    network = small_network(name, **changes)
-    for module in network.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            module.eps = 0.0
-            module.running_mean.zero_()
-            module.running_var.fill_(1)
-            module.weight.fill_(1)
-            module.bias.copy_(torch.randint(-1, 2, module.bias.shape))
-        elif isinstance(module, nn.PReLU):
-            module.weight.copy_(torch.randint(-1, 2, (1,)))
-        elif isinstance(module, nn.Conv2d):
-            taps = torch.randint(0, module.weight[0].numel(), (module.out_channels, 1))
-            signs = torch.randint(0, 2, taps.shape) * 2.0 - 1
-            module.weight.copy_(
-                torch.zeros(module.out_channels, module.weight[0].numel())
-                .scatter(1, taps, signs)
-                .view_as(module.weight)
-            )
-            module.bias.zero_()
-    return network
-
-
 @pytest.fixture(scope="module")
 def vinn():
     return small_network("vinn", filters=11, interpolation_filters=5)
@@ -110,18 +75,7 @@ def exact_vinn():
 
 @pytest.fixture(scope="module")
 def shallow_vinn():
-    """A network whose last blocks hear nothing of what poolings chose: skipped features win against all unpooled ones.
-
-    In empty parts all values of a pooling window are equal, and rounding decides which is taken, in each engine in its
-    own way. Everything that such a choice cannot reach must be the same.
-    """
-    network = small_network("vinn", filters=11, interpolation_filters=5)
-    skipped, below = (block.get_submodule(block.stage_names(3)[1]) for block in (network.encode1, network.decode2))
-    with torch.no_grad():
-        skipped.bias.fill_(100)
-        below.weight.zero_()
-        below.bias.fill_(-1)
-    return network
+    return shallow_network()
 
 
 @pytest.fixture(scope="module")
@@ -143,98 +97,64 @@ def maps(monkeypatch) -> list[FeatureMap]:
     return made
 
 
-def random_slices(n: int, size: tuple[int, int] = (SIZE, SIZE)) -> np.ndarray:
-    return np.random.default_rng(n).integers(0, 256, (n, 7, *size), np.uint8)
-
-
-def exact_slices(n: int, size: tuple[int, int] = (SIZE, SIZE)) -> np.ndarray:
-    """0 or 1 to the network."""
-    return random_slices(n, size) // 128 * 255
-
-
-def random_heads(n: int, size: tuple[int, int] = (SIZE, SIZE)) -> np.ndarray:
-    """Masks from a few specks over coarse shapes that touch the border to almost all."""
-    rng = np.random.default_rng(1)
-    heads = [ndimage.gaussian_filter(rng.standard_normal(size), rng.choice([0, 2, 8])) for _ in range(n)]
-    return np.stack(
-        [head > np.quantile(head, quantile) for head, quantile in zip(heads, np.linspace(0.02, 0.98, n), strict=True)]
-    )
-
-
-def counts_by_name(counts: SliceCounts) -> dict[str, tuple]:
-    columns = (counts.macs_per_window, counts.windows, counts.skipped, counts.mixed)
-    return {name: tuple(c[i].tolist() for c in columns) for i, name in enumerate(counts.layers)}
-
-
-def assert_same_counts(found: SliceCounts, expected: SliceCounts) -> None:
-    assert counts_by_name(found) == counts_by_name(expected)
-    np.testing.assert_allclose(found.tiles, expected.tiles, atol=1e-6)
-    np.testing.assert_array_equal(found.computed, expected.computed)
-
-
-def assert_the_reference(
-    network: nn.Module,
-    compute: ComputeOptions,
-    policy: NaNPolicy,
-    slices: np.ndarray,
-    heads: np.ndarray,
-    scale: float = 1.0,
-    tolerance: float = 0.0,
-    wanted: np.ndarray | None = None,
-) -> None:
-    """The same NaN, the same values (to a part of the largest), the same counts."""
-    reference, fast = ReferenceEngine(network, CPU, policy), FastEngine(network, compute, policy)
-    expected, found = (engine.logits(slices, scale, heads, wanted) for engine in (reference, fast))
-    atol = tolerance * expected.nan_to_num().abs().max().item()
-    torch.testing.assert_close(found, expected, rtol=0, atol=atol, equal_nan=True)
-    assert 0.01 < expected.isnan().float().mean() < 0.9
-    assert_same_counts(fast.take_counts(), reference.take_counts())
-
-
-THRESHOLDS = pytest.mark.parametrize(
-    "policy",
-    [
-        replace(POLICY, threshold=threshold, count_include_pad=count_include_pad, pool_margin=pool_margin)
-        for threshold, count_include_pad, pool_margin in [
-            *product((0.4, 0.5, 0.7, 1.0), (False, True), (0,)),
-            *product((0.6,), (False,), (1, 3)),
-        ]
-    ],
-    ids=str,
-)
-
-
 @THRESHOLDS
 def test_vinn_as_the_reference(instruction_set, shallow_vinn, policy) -> None:
     """Its kernels of 3x3 pixels are computed by Winograd's filtering, which rounds otherwise."""
-    assert_the_reference(shallow_vinn, CPU, policy, random_slices(6), random_heads(6), tolerance=1e-5)
+    assert_the_reference(
+        FastEngine(shallow_vinn, CPU, policy), shallow_vinn, policy, random_slices(6), random_heads(6), tolerance=1e-5
+    )
 
 
 @THRESHOLDS
 @pytest.mark.skipif(not BUILT_HALF, reason=NO_HALF)
 def test_vinn_in_float16_as_the_reference(exact_vinn, policy) -> None:
     """Where nothing is rounded, both are the same to the last bit, whatever poolings choose."""
-    assert_the_reference(exact_vinn, replace(CPU, precision="float16"), policy, exact_slices(6), random_heads(6))
+    assert_the_reference(
+        FastEngine(exact_vinn, replace(CPU, precision="float16"), policy),
+        exact_vinn,
+        policy,
+        exact_slices(6),
+        random_heads(6),
+    )
 
 
 @pytest.mark.parametrize(("threshold", "head"), [(0.4, "everything"), (0.5, "everything"), (0.5, "a part")])
 def test_what_is_wanted_as_the_reference(instruction_set, shallow_vinn, threshold, head) -> None:
     wanted, policy = random_heads(6), replace(POLICY, threshold=threshold)
     heads = np.roll(wanted | wanted[::-1], 5, axis=2) if head == "a part" else np.ones_like(wanted)
-    assert_the_reference(shallow_vinn, CPU, policy, random_slices(6), heads, tolerance=1e-5, wanted=wanted)
+    assert_the_reference(
+        FastEngine(shallow_vinn, CPU, policy),
+        shallow_vinn,
+        policy,
+        random_slices(6),
+        heads,
+        tolerance=1e-5,
+        wanted=wanted,
+    )
 
 
 @pytest.mark.parametrize(("size", "mm"), [((80, 80), 0.8), ((96, 160), 0.5), ((80, 70), 1.0)])
 def test_what_is_wanted_at_other_voxel_sizes(instruction_set, shallow_vinn, size, mm) -> None:
     heads, policy = random_heads(6, size), replace(POLICY, threshold=0.5)
     slices, wanted = random_slices(6, size), np.roll(heads, 20, axis=2)
-    assert_the_reference(shallow_vinn, CPU, policy, slices, heads, 1 / mm, tolerance=1e-5, wanted=wanted)
+    assert_the_reference(
+        FastEngine(shallow_vinn, CPU, policy),
+        shallow_vinn,
+        policy,
+        slices,
+        heads,
+        1 / mm,
+        tolerance=1e-5,
+        wanted=wanted,
+    )
 
 
 @pytest.mark.parametrize("threshold", [0.4, 1.0])
 def test_cnn_as_the_reference(compute, exact_cnn, threshold) -> None:
     size, policy = (48, 80), replace(POLICY, threshold=threshold)
-    assert_the_reference(exact_cnn, compute, policy, exact_slices(4, size), random_heads(4, size))
+    assert_the_reference(
+        FastEngine(exact_cnn, compute, policy), exact_cnn, policy, exact_slices(4, size), random_heads(4, size)
+    )
 
 
 @pytest.mark.parametrize(
@@ -246,7 +166,9 @@ def test_cnn_as_the_reference(compute, exact_cnn, threshold) -> None:
 def test_other_voxel_sizes_as_the_reference(instruction_set, shallow_vinn, size, mm, pool_margin) -> None:
     policy = replace(POLICY, threshold=0.6, pool_margin=pool_margin)
     slices, heads = random_slices(6, size), random_heads(6, size)
-    assert_the_reference(shallow_vinn, CPU, policy, slices, heads, 1 / mm, tolerance=1e-5)
+    assert_the_reference(
+        FastEngine(shallow_vinn, CPU, policy), shallow_vinn, policy, slices, heads, 1 / mm, tolerance=1e-5
+    )
 
 
 @pytest.mark.parametrize(
@@ -276,7 +198,9 @@ def test_kernels_of_one_pixel(instruction_set, maps) -> None:
     """They need no zeros around their input, but resamplings do."""
     network = exact_network("vinn", filters=3, interpolation_filters=2, kernel_size=1)
     size = (96, 160)
-    assert_the_reference(network, CPU, POLICY, exact_slices(2, size), random_heads(2, size), 2.0)
+    assert_the_reference(
+        FastEngine(network, CPU, POLICY), network, POLICY, exact_slices(2, size), random_heads(2, size), 2.0
+    )
     assert maps
     assert all(feature_map.ring or len(feature_map.rows) == 1 + feature_map.height + 1 for feature_map in maps)
 

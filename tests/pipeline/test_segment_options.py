@@ -14,7 +14,7 @@ def test_defaults() -> None:
         weights="compact",
         views=("axial", "coronal", "sagittal"),
         vox_size="min",
-        compute=ComputeOptions(device="auto", precision="auto", threads=None, batch_size=1),
+        compute=ComputeOptions(device="auto", precision="auto", threads=None, batch_size=None),
     )
 
 
@@ -47,6 +47,8 @@ def test_a_whole_compute_is_taken_too() -> None:
         ({"engine": "fast", "fold": False}, "The fast engine .* fold False"),
         ({"engine": "fast", "fastsurfer_compat": True}, "The fast engine cannot compute as FastSurfer"),
         ({"engine": "fast", "paper_compat": True}, "The fast engine cannot compute as .* the NaN papers"),
+        ({"engine": "masked", "paper_compat": True}, "The masked engine cannot compute as .* the NaN papers"),
+        ({"engine": "masked", "nan": "off"}, 'The masked engine serves the NaN mode "background"'),
         ({"engine": "fast", "nan": "aggressive"}, 'The fast engine serves the NaN mode "background"'),
         ({"find_brain": True, "fastsurfer_compat": True}, "find_brain has no say when everything is computed"),
         ({"colour": 1, "size": 2}, "Unknown options: colour, size; known are batch_size, compute, device"),

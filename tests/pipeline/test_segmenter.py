@@ -297,9 +297,12 @@ class TestSegmenter:
             ({"fastsurfer_compat": True}, "reference"),
             ({"fill": "mean"}, "reference"),
             ({"paper_compat": True}, "reference"),
-            ({"precision": "bfloat16"}, "reference"),
+            ({"engine": "masked"}, "masked"),
+            ({"precision": "bfloat16"}, "masked"),
+            ({"precision": "bfloat16", "nan": "off"}, "reference"),
             ({"precision": "float16"}, "fast"),
-            ({"fold": False}, "reference"),
+            ({"fold": False}, "masked"),
+            ({"fold": False, "fill": "mean"}, "reference"),
         ],
     )
     def test_the_engine_that_serves(self, tiny_weights: Path, monkeypatch, choices, expected) -> None:
@@ -309,10 +312,24 @@ class TestSegmenter:
         finer = replace(SCENE, volume=np.zeros((320, 320, 320), np.uint8), scale=1.25)
         assert segmenter._engine_for(finer) == expected
 
-    def test_without_compiled_kernels_it_is_the_reference(self, tiny_weights: Path, monkeypatch) -> None:
+    @pytest.mark.parametrize(
+        ("choices", "expected"), [({}, "masked"), ({"nan": "off"}, "reference"), ({"paper_compat": True}, "reference")]
+    )
+    def test_without_compiled_kernels_pytorch_does_it(self, tiny_weights: Path, monkeypatch, choices, expected) -> None:
         monkeypatch.setattr("nansurfer.engine.native.load_kernels", lambda *, half: None)
-        segmenter = Segmenter(make_options(weights=str(tiny_weights), device="cpu"))
-        assert segmenter._engine_for(SCENE) == "reference"
+        segmenter = Segmenter(make_options(weights=str(tiny_weights), device="cpu", **choices))
+        assert segmenter._engine_for(SCENE) == expected
+
+    def test_all_engines_find_the_same(self, tiny_weights: Path, blob_path: Path) -> None:
+        choices = {"weights": str(tiny_weights), "device": "cpu", "views": ("coronal",), "force": True}
+        masked, reference = (
+            Segmenter(make_options(engine=engine, **choices)).segment(blob_path) for engine in ("masked", "reference")
+        )
+        assert (masked.engine, reference.engine) == ("masked", "reference")
+        np.testing.assert_array_equal(masked.labels, reference.labels)
+        for found, expected in zip(masked.skip_report.views, reference.skip_report.views, strict=True):
+            np.testing.assert_array_equal(found.skipped, expected.skipped)
+            np.testing.assert_array_equal(found.mixed, expected.mixed)
 
     def test_the_record_and_the_log_tell_which_engine_ran(
         self, tiny_weights: Path, instant_network, blob_path: Path, tmp_path: Path, caplog
