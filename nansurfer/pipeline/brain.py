@@ -65,8 +65,8 @@ class BrainSearch:
     -----
     Measured (compact weights) on a head, and on copies of it rotated by 15 and 30 degrees, mirrored, and cut off below
     the brain: what FreeSurfer and the three views of the whole head both label is at most 5.7 mm from what the coronal
-    view labels, 8.5 mm in the head rotated by 30 degrees; so nothing of it is lost. Farther away than 8 mm the restricted
-    views label at most 0.12 ml in one solid piece, and FreeSurfer 3 voxels of that.
+    view labels, 8.5 mm in the head rotated by 30 degrees; so nothing of it is lost. Beyond 8 mm, the restricted views
+    label at most 0.12 ml in one solid piece, and FreeSurfer 3 voxels.
     """
 
     def __init__(self, scene: Scene) -> None:

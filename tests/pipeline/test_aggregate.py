@@ -27,6 +27,8 @@ VOLUME = np.random.default_rng(0).permutation(np.prod(SHAPE)).reshape(SHAPE).ast
 class TableEngine:
     """Logits that a table gives for the intensity of the voxel, (256, classes)."""
 
+    device = torch.device("cpu")
+
     def __init__(self, table: Tensor, batch_size: int = 1) -> None:
         self.table, self.batch_size = table, batch_size
         self.batches: list[int] = []
