@@ -80,9 +80,7 @@ def _split_by_component(inside: Labels, left: Mask, right: Mask, origin: Sequenc
     left_centre, right_centre = pool.map(lambda side: _main_centre(side, origin), (left, right))
     boxes = ndimage.find_objects(inside, max_label=max(SPLIT_LABELS))
 
-    def move(
-        label: int,
-    ) -> None:  # what others read of `inside` meanwhile stays what it is: they ask for their own label
+    def move(label: int) -> None:  # several at a time: each reads and writes no other label's voxels
         box = boxes[label - 1]
         if box is None:
             return

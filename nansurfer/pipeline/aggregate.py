@@ -178,12 +178,14 @@ class _SlabSum:
             self._classes[torch.from_numpy(~self._wanted[self._slab])] = 0
 
     def _narrow(self, wanted: npt.NDArray[np.bool_]) -> None:
-        """Go on with the box in which labels are wanted."""
+        """Go on with the box in which labels are wanted; what lies in other parts is decoded for what is next to it."""
         self._wanted = np.zeros(self._scene.volume.shape, bool)
         self._wanted[self._slab] = wanted
+        narrow, (rows, columns, whole), depth = mask_box(self._wanted), self._scene.box, self._slab[2]
+        self._wanted[rows, columns, whole.start : depth.start] = True
+        self._wanted[rows, columns, depth.stop : whole.stop] = True
         inside = mask_box(wanted)
-        self._total, self._classes = self._total[inside], self._classes[inside]
-        self._slab = mask_box(self._wanted)
+        self._total, self._classes, self._slab = self._total[inside], self._classes[inside], narrow
 
     def _add_view(self, view: View, model: ViewModel, progress: Progress, *, is_last: bool) -> None:
         along = self._slab[view_axes(view)[2]]

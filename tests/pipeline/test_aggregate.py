@@ -323,10 +323,21 @@ def test_the_other_views_are_restricted_to_what_the_first_leaves(order, max_shar
     classes = aggregate_views(scene, models, Progress(), restrict=restrict)
     np.testing.assert_array_equal(classes, np.where(wanted, fastsurfers_classes(tables, order), 0))
     assert all(seen is None for seen, _ in models[order[0]].engine.seen)
-    told = [pair for view in order[1:] for pair in models[view].engine.seen]
-    assert all(not (seen & (slice_ <= 99)).any() for seen, slice_ in told)
-    if "sagittal" in order[1:]:
-        assert all(seen.any() for seen, _ in models["sagittal"].engine.seen), "a slice without anything is not computed"
+    for view in order[1:] if max_share == 1 else ():
+        assert not any((seen & (intensities <= 99)).any() for seen, intensities in models[view].engine.seen)
+        assert len(models[view].engine.seen) == {"sagittal": 3, "axial": 6, "coronal": 7}[view]
+
+
+def test_next_to_a_cut_the_other_part_is_decoded_too() -> None:
+    """Else the cut would be an edge to the networks."""
+    tables = random_tables()
+    axial = Listening(tables["axial"])
+    models = {"coronal": ViewModel(TableEngine(tables["coronal"]), 0.4, 7), "axial": ViewModel(axial, 0.4, 7)}
+    scene = Scene(VOLUME, whole_box(VOLUME), max_share=0.55)
+    aggregate_views(scene, models, Progress(), restrict=lambda sums, box: VOLUME[box] > 99)
+    assert len(axial.seen) == 2 * 6  # in two parts, cut behind the fourth of the rows
+    for own, other, slices in ((slice(0, 4), slice(4, 7), axial.seen[:6]), (slice(4, 7), slice(0, 4), axial.seen[6:])):
+        assert all(seen[other].all() and (seen == (intensities > 99))[own].all() for seen, intensities in slices)
 
 
 def test_nothing_is_restricted_without_a_reason() -> None:
