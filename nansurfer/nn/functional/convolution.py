@@ -183,13 +183,49 @@ def convolve(
         known = padded.nan_to_num(posinf=torch.inf, neginf=-torch.inf)
         output = conv(known, weight, bias)
         if options.fill == "mean":
-            _add_means(output, missing, known, kinds.mixed, counts, windows, weight)
+            if (missing_at % weight.shape[1] == 0).all():  # as behind every NaN convolution
+                missing = missing[:, :, :1]
+            add_means(output, known, missing, kinds.mixed, counts.values - counts.missing, windows, weight)
     nan_if_skipped = torch.zeros_like(skipped, dtype=output.dtype).masked_fill_(skipped, torch.nan)
     return (_grouped(output, groups) + nan_if_skipped.unsqueeze(2)).flatten(1, 2), kinds
 
 
+def add_means(
+    output: Tensor, known: Tensor, missing: Tensor, mixed: Tensor, n_known: Tensor, windows: Windows, weight: Tensor
+) -> None:
+    """Add to the mixed windows of a convolution what the mean of their other values makes of their NaN.
+
+    Parameters
+    ----------
+    output
+        Convolution (N, out channels, *output) of ``known``, with or without a bias; changed.
+    known
+        Input (N, C, *spatial) with 0 where values are missing.
+    missing
+        Where they are, bool (N, groups, C / groups, *spatial), or (N, groups, 1, *spatial) where channels are alike.
+    mixed
+        Windows to change, bool (N, groups, *output).
+    n_known
+        Values of each window that are not missing, integer, of the same shape.
+    windows, weight
+        The convolution's.
+    """
+    groups, channels = mixed.shape[1], weight.shape[1]
+    sums = _box_sum(_grouped(known, groups).sum(2, dtype=accumulation_dtype(known)), windows)
+    means = sums / n_known.clamp(min=1)
+    kernels = weight.movedim(1, -1).reshape(groups, -1, windows.taps_each, channels)
+    if missing.shape[2] < channels:
+        kernels = kernels.sum(3, keepdim=True)
+    for group in range(groups):
+        into = _grouped(output, groups)[:, group].movedim(1, -1)
+        for places in torch.split(mixed[:, group].nonzero(), _GATHERED // (channels * windows.taps_each)):
+            at = places.unbind(1)
+            masks = windows.at(places, missing[:, group]).flatten(1)
+            share = F.linear(masks.to(weight.dtype), kernels[group].flatten(1))
+            into.index_put_(at, means[:, group][at].to(share.dtype).unsqueeze(1) * share, accumulate=True)
+
+
 class _Counts(NamedTuple):
-    missing_at: Tensor  # NaN at each position, int32 (N, groups, *spatial)
     missing: Tensor  # NaN in each window, int32 (N, groups, *output)
     values: Tensor  # all values of each window, NaN or not, int64, broadcastable to that
     most: int  # values of a window that lies inside the image
@@ -223,7 +259,7 @@ def _count(missing: Tensor, windows: Windows, channels: int, count_include_pad: 
     else:
         image = torch.full((1, 1, *missing.shape[2:]), channels, device=missing.device)
         values = _box_sum(image, windows)
-    return _Counts(missing, _box_sum(missing, windows), values, most)
+    return _Counts(_box_sum(missing, windows), values, most)
 
 
 def _box_sum(x: Tensor, windows: Windows) -> Tensor:
@@ -247,29 +283,6 @@ def _fitting_blank(blank: Tensor | None, x: Tensor) -> Tensor:
             f"The blank response was recorded for an input of shape {tuple(blank.shape)}, this one's is "
             f"{tuple(x.shape[1:])}; run record_blank at this size."
         ) from error
-
-
-def _add_means(
-    output: Tensor, missing: Tensor, known: Tensor, mixed: Tensor, counts: _Counts, windows: Windows, weight: Tensor
-) -> None:
-    """Add to the mixed windows of ``output`` what the mean of their other values makes of their NaN.
-
-    ``known`` is the input with 0 where it is ``missing``, (N, groups, C / groups, *spatial), and ``output`` its
-    convolution.
-    """
-    groups, channels = mixed.shape[1], weight.shape[1]
-    sums = _box_sum(_grouped(known, groups).sum(2, dtype=accumulation_dtype(known)), windows)
-    means = sums / (counts.values - counts.missing).clamp(min=1)
-    kernels = weight.movedim(1, -1).reshape(groups, -1, windows.taps_each, channels)
-    if (counts.missing_at % channels == 0).all():  # the same in all channels, as behind every NaN convolution
-        missing, kernels = missing[:, :, :1], kernels.sum(3, keepdim=True)
-    for group in range(groups):
-        into = _grouped(output, groups)[:, group].movedim(1, -1)
-        for places in torch.split(mixed[:, group].nonzero(), _GATHERED // (channels * windows.taps_each)):
-            at = places.unbind(1)
-            masks = windows.at(places, missing[:, group]).flatten(1)
-            share = F.linear(masks.to(weight.dtype), kernels[group].flatten(1))
-            into.index_put_(at, means[:, group][at].to(share.dtype).unsqueeze(1) * share, accumulate=True)
 
 
 def _skipped(output: Tensor, groups: int, kinds: WindowKinds | None) -> Tensor:
