@@ -14,6 +14,7 @@ from pathlib import Path
 from nansurfer.errors import BusyError, InputFormatError, InputNotFoundError, OutputError
 
 _CHUNK_BYTES = 1 << 20
+_HALVES = {".hdr": ".img", ".img": ".hdr"}
 
 
 @contextmanager
@@ -113,12 +114,24 @@ def write_csv(
         writer.writerows(rows)
 
 
+def other_half(path: Path) -> Path | None:
+    """The other file of an image that lies in two, .hdr and .img; None for all other files."""
+    suffix = _HALVES.get(path.suffix.lower())
+    return None if suffix is None else path.with_suffix(suffix.upper() if path.suffix.isupper() else suffix)
+
+
 def sha256(path: str | Path) -> str:
-    """SHA-256 of a file's bytes, as 64 hexadecimal digits."""
+    """SHA-256 of a file's bytes, as 64 hexadecimal digits; of a .hdr and .img, of the one and then the other's.
+
+    The header alone would not tell two images of one scanner apart.
+    """
+    path = Path(path)
+    other = other_half(path)
     digest = hashlib.sha256()
-    with Path(path).open("rb") as file:
-        while chunk := file.read(_CHUNK_BYTES):
-            digest.update(chunk)
+    for part in sorted([path, other]) if other and other.is_file() else [path]:
+        with part.open("rb") as file:
+            while chunk := file.read(_CHUNK_BYTES):
+                digest.update(chunk)
     return digest.hexdigest()
 
 

@@ -104,6 +104,15 @@ def test_sha256(tmp_path: Path, content) -> None:
     assert sha256(tmp_path / "a") == hashlib.sha256(content).hexdigest()
 
 
+def test_sha256_of_an_image_in_two_files(tmp_path: Path) -> None:
+    """Two images of one scanner may have the very same header."""
+    (tmp_path / "a.hdr").write_bytes(b"header")
+    assert sha256(tmp_path / "a.hdr") == hashlib.sha256(b"header").hexdigest()  # an image cannot be read from that
+    (tmp_path / "a.img").write_bytes(b"voxels")
+    both = hashlib.sha256(b"headervoxels").hexdigest()
+    assert sha256(tmp_path / "a.hdr") == sha256(str(tmp_path / "a.img")) == both
+
+
 @pytest.mark.parametrize(
     ("delimiter", "expected"),
     [

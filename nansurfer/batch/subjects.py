@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nansurfer.errors import ConfigError, InputFormatError, InputNotFoundError
-from nansurfer.files import read_list
+from nansurfer.files import other_half, read_list
 from nansurfer.pipeline import subject_folder, subject_id
 from nansurfer.volume import EXTENSIONS
 
@@ -132,7 +132,7 @@ def _images(paths: Iterable[Path]) -> list[Subject]:
     """The files that are named as images; of a pair of .img and .hdr, the first."""
     images = [path for path in paths if path.name.lower().endswith(EXTENSIONS)]
     names = set(images)
-    headers = {path for path in images if path.suffix == ".hdr" and path.with_suffix(".img") in names}
+    headers = {path for path in images if path.suffix.lower() == ".hdr" and other_half(path) in names}
     return [Subject(subject_id(path), path) for path in images if path not in headers]
 
 

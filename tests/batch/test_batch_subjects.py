@@ -39,8 +39,8 @@ def test_paths_are_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_a_folder_of_images(tmp_path: Path) -> None:
-    touch(tmp_path, "b.nii", "a.mgz", "c.img", "c.hdr", "notes.txt", ".d.mgz", "deeper/e.mgz")
-    assert found(tmp_path) == [("a", "a.mgz"), ("b", "b.nii"), ("c", "c.img")]
+    touch(tmp_path, "b.nii", "a.mgz", "c.img", "c.hdr", "f.HDR", "f.IMG", "notes.txt", ".d.mgz", "deeper/e.mgz")
+    assert found(tmp_path) == [("a", "a.mgz"), ("b", "b.nii"), ("c", "c.img"), ("f", "f.IMG")]
 
 
 def test_a_freesurfer_subjects_folder(tmp_path: Path) -> None:
