@@ -13,7 +13,7 @@ import zlib
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -26,7 +26,9 @@ from nibabel.spatialimages import SpatialImage
 from nansurfer.errors import BusyError, OutputError
 from nansurfer.files import atomic_path, locked, sha256
 from nansurfer.labels import load_table, write_stats, write_volumes_csv
+from nansurfer.pipeline.options import SegmentOptions
 from nansurfer.pipeline.result import SegmentationResult, measured, voxel_volume_mm3
+from nansurfer.pipeline.skipping import SkipOptions
 from nansurfer.report import SKIP_REPORT_FILES, mosaic, save_mosaic, save_thumbnail, write_skip_report
 from nansurfer.volume import label_image, save_image, to_native
 
@@ -43,6 +45,11 @@ PICTURE = Path("qc/segmentation.png")
 THUMBNAIL = Path("qc/thumbnail.jpg")
 REPORT = Path("report")
 _UNFINISHED = "-unfinished"  # ends the name of the hidden folder
+_DECISIVE = (
+    *("weights", "views", "vox_size", "fastsurfer_compat", "native", "precision"),
+    *(field.name for field in fields(SkipOptions)),
+)
+"""Options by which the labels differ, or whether they are there."""
 
 
 def is_finished(folder: Path) -> bool:
@@ -69,6 +76,31 @@ def holds_result_of(folder: Path, path: Path) -> bool:
             "replace it with --overwrite."
         )
     return True
+
+
+def other_choices(folder: Path, options: SegmentOptions) -> str:
+    """How a finished subject was segmented, where these options would give other labels; empty if they would not.
+
+    In words: ``"weights compact instead of official, views coronal instead of axial,coronal,sagittal"``.
+
+    Raises
+    ------
+    OutputError
+        Its record cannot be read.
+    """
+    then = _decisive(_read_record(folder).get("options", {}))
+    now = _decisive(json.loads(json.dumps(asdict(options))))  # as it will be read back: lists for tuples
+    differ = [name for name in then if then[name] != now.get(name)]
+    return ", ".join(f"{name} {_in_words(then[name])} instead of {_in_words(now.get(name))}" for name in differ)
+
+
+def _decisive(options: Mapping[str, Any]) -> dict[str, Any]:
+    flat = {**options, **options.get("skip", {}), **options.get("compute", {})}
+    return {name: flat[name] for name in _DECISIVE if name in flat}
+
+
+def _in_words(value: Any) -> str:
+    return ",".join(value) if isinstance(value, list) else str(value)
 
 
 @contextmanager

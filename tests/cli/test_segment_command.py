@@ -90,6 +90,25 @@ def test_a_finished_subject_is_not_done_again(segment, monkeypatch, tmp_path: Pa
     monkeypatch.undo()
 
 
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--views", "axial"], "views axial,coronal,sagittal instead of axial"),
+        (["--native"], "native False instead of True"),
+        (["--nan", "off"], "nan auto instead of off"),
+        (["--threshold", "0.75", "--vox-size", "1"], "vox_size min instead of 1.0, threshold None instead of 0.75"),
+    ],
+)
+def test_a_finished_subject_with_other_options_is_a_warning(segment, tmp_path: Path, arguments, said) -> None:
+    assert segment("-q").exit_code == 0
+    done = segment("-q", *arguments)
+    assert done.exit_code == 0
+    assert done.err.endswith(
+        f"{tmp_path / 'blob'} is finished already, but with {said}; use --overwrite to do it again.\n"
+    )
+    assert segment("-q", "--threads", "1", "--batch-size", "2", "--no-report", "--force").err == ""
+
+
 def test_unless_asked_for(segment, tmp_path: Path) -> None:
     record = tmp_path / "blob" / "nansurfer.json"
     record.parent.mkdir()
