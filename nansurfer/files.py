@@ -13,6 +13,9 @@ from pathlib import Path
 
 from nansurfer.errors import BusyError, InputFormatError, InputNotFoundError, OutputError
 
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+"""Numbers of the system's errors that mean it."""
+
 _CHUNK_BYTES = 1 << 20
 _HALVES = {".hdr": ".img", ".img": ".hdr"}
 
@@ -135,9 +138,9 @@ def sha256(path: str | Path) -> str:
     return digest.hexdigest()
 
 
-def write_failure(path: Path, error: OSError) -> str:
+def write_failure(path: Path | str, error: OSError) -> str:
     """The sentence that says why a file could not be written, and what to do."""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if error.errno in DISK_FULL:
         return f"The disk is full: {path} could not be written; free some space or choose another folder."
     reason = error.strerror or str(error)
     return f"{path} could not be written ({reason}); choose a folder that you may write to."

@@ -59,8 +59,10 @@ def _with_option_each(args: Sequence[str]) -> list[str]:
 
 @with_segment_choices
 def bids(
-    bids_dir: Annotated[Path, typer.Argument(help="The raw BIDS dataset.", show_default=False)],
-    output_dir: Annotated[Path, typer.Argument(help="Where the derivative dataset is made.", show_default=False)],
+    bids_dir: Annotated[Path, typer.Argument(metavar="BIDS_DIR", help="The raw BIDS dataset.", show_default=False)],
+    output_dir: Annotated[
+        Path, typer.Argument(metavar="OUTPUT_DIR", help="Where the derivative dataset is made.", show_default=False)
+    ],
     level: Annotated[
         Level,
         typer.Argument(

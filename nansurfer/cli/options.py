@@ -42,7 +42,7 @@ Nan = Annotated[
 Threshold = Annotated[
     float | None,
     typer.Option(
-        help="Share of NaN in a window, 0 to 1, from which its convolution is skipped.",
+        help="Share of NaN in a window, above 0 and at most 1, from which its convolution is skipped.",
         show_default="0.5",
         rich_help_panel=SKIPPING,
     ),

@@ -61,6 +61,13 @@ def test_a_run_tells_its_stages_and_ends_with_a_table(segment, tmp_path: Path) -
     assert (tmp_path / "blob" / "nansurfer.json").is_file()
 
 
+def test_paths_are_whole_on_a_narrow_terminal(segment, monkeypatch) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    cells = [line.split("│")[2].strip() for line in segment().out.splitlines() if line.count("│") == 3]
+    assert "…" not in "".join(cells)
+    assert "mri/aparc.DKTatlas+aseg.deep.mgz" in "".join(cells)
+
+
 def test_quiet_is_silent_and_options_are_recorded(segment, tmp_path: Path) -> None:
     done = segment(
         "--quiet", "--sid", "s 1", "--views", "axial, sagittal", "--vox-size", "1", "--threads", "1", "--device", "cpu"
