@@ -38,7 +38,7 @@ def find_t1s(dataset: str | Path, participants: Sequence[str] = (), sessions: Se
     InputFormatError
         It is no raw BIDS dataset, or two of its files have one name.
     """
-    dataset = Path(dataset)
+    dataset = plain_path(dataset)
     _check_library()
     from nansurfer.bids.layout import t1_images
 
@@ -48,6 +48,12 @@ def find_t1s(dataset: str | Path, participants: Sequence[str] = (), sessions: Se
     subjects = t1_images(dataset, subs, _prefixed("ses-", sessions))
     _check_found(dataset, subjects, subs)
     return subjects
+
+
+def plain_path(dataset: str | Path) -> Path:
+    """The absolute path of a dataset, without ``..``: ancpbids leaves that out of the paths of what it finds."""
+    path = Path(dataset).absolute()
+    return path.resolve() if ".." in path.parts else path
 
 
 def read_description(dataset: Path) -> dict[str, Any]:
