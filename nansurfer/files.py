@@ -78,22 +78,27 @@ def locked(path: str | Path, *, wait: bool = True) -> Iterator[None]:
         os.close(descriptor)
 
 
-def read_list(path: Path) -> str:
-    """The text of a list of files, such as a spreadsheet saves it.
+def read_list(path: Path, *, delimiter: str = ",") -> list[list[str]]:
+    """The rows of a list of files, written by a spreadsheet or by hand: blank lines and those after a # are left out.
 
     Raises
     ------
     InputNotFoundError
         It cannot be read.
     InputFormatError
-        It is no text in UTF-8.
+        It is no text in UTF-8, or its quotation marks do not match.
     """
     try:
-        return path.read_text(encoding="utf-8-sig")  # spreadsheets put a byte order mark first
+        text = path.read_text(encoding="utf-8-sig")  # spreadsheets put a byte order mark first
+        read = list(csv.reader(text.splitlines(), delimiter=delimiter, skipinitialspace=True, strict=True))
     except OSError as error:
         raise InputNotFoundError(f"{path} cannot be read ({error.strerror}); check the path.") from error
     except UnicodeDecodeError as error:
         raise InputFormatError(f"{path} is no text in UTF-8; save the list as CSV.") from error
+    except csv.Error as error:
+        raise InputFormatError(f"{path} is no list of files ({error}); save it as CSV.") from error
+    rows = ([cell.strip() for cell in row] for row in read)
+    return [row for row in rows if any(row) and not row[0].startswith("#")]
 
 
 def write_csv(

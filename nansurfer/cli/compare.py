@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import logging
 from pathlib import Path
 from typing import Annotated, NamedTuple
@@ -117,7 +116,9 @@ def _pairs(a: Path | None, b: Path | None, pairs: Path | None) -> list[Pair]:
 
 def _read_pairs(path: Path) -> list[Pair]:
     """The pairs in a CSV file with the columns a, b and perhaps id; without ids, the numbers of the lines."""
-    rows = list(csv.DictReader(read_list(path).splitlines(), skipinitialspace=True))
+    heading, *lines = read_list(path) or [[]]
+    columns = [cell.lower() for cell in heading]
+    rows = [dict(zip(columns, line, strict=False)) for line in lines]
     if not all(row.get("a") and row.get("b") for row in rows) or not rows:
         raise InputFormatError(f"{path} does not list pairs; give a CSV file with the columns a and b filled in.")
     read = [

@@ -184,6 +184,8 @@ def test_other_grids_are_5(nansurfer, a: Path, tmp_path: Path) -> None:
         ("a,b\na.mgz\n", "does not list pairs"),
         ("id,a,b\n1,x,y\n1,z,w\n", "lists the same id twice"),
         ("a,b\nx,y\nx,y\n", "lists the same pair twice"),
+        ("A,B\nx,y\n\nx,y\n", "lists the same pair twice"),
+        ('a,b\n"x,y\n', "is no list of files (unexpected end of data)"),
         ("a,b\nx\xff,y\n", "no text in UTF-8"),
     ],
 )
