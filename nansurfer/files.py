@@ -7,6 +7,7 @@ import errno
 import fcntl
 import hashlib
 import os
+import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -46,6 +47,23 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     finally:
         with suppress(OSError):  # it may never have come to be
             temporary.unlink()
+
+
+def check_writable(folder: str | Path) -> None:
+    """Check, before long work, that files can be written into a folder, or the folder be made; nothing is left there.
+
+    Raises
+    ------
+    OutputError
+        They cannot.
+    """
+    folder = Path(folder).absolute()
+    try:
+        place = next(path for path in (folder, *folder.parents) if path.exists())
+        with tempfile.TemporaryFile(dir=place):
+            pass
+    except OSError as error:
+        raise OutputError(write_failure(folder, error)) from error
 
 
 @contextmanager

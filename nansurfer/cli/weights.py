@@ -72,7 +72,9 @@ def verify_set(name_or_dir: WeightsArgument = "compact") -> None:
 
 @app.command("import")
 def import_into_cache(
-    files: Annotated[list[Path], typer.Argument(metavar="FILE", help="Files fetched by hand, the view in each name.")],
+    files: Annotated[
+        list[Path], typer.Argument(metavar="FILE", help="Files fetched by hand, the view in each name.", readable=False)
+    ],
     name: Annotated[str, typer.Option("--name", help="The known set they belong to.")] = "official",
 ) -> None:
     """Copy files that were fetched by hand into the cache, after checking them."""

@@ -23,7 +23,7 @@ import numpy as np
 import numpy.typing as npt
 from nibabel.spatialimages import SpatialImage
 
-from nansurfer.errors import BusyError, OutputError
+from nansurfer.errors import BusyError, InputNotFoundError, OutputError
 from nansurfer.files import atomic_path, locked, sha256
 from nansurfer.labels import load_table, write_stats, write_volumes_csv
 from nansurfer.pipeline.options import SegmentOptions
@@ -64,13 +64,19 @@ def holds_result_of(folder: Path, path: Path) -> bool:
 
     Raises
     ------
+    InputNotFoundError
+        The file is there but may not be read.
     OutputError
         It holds the segmentation of another file, or its record cannot be read.
     """
     if not is_finished(folder):
         return False
     recorded = _read_record(folder)["input"]
-    if path.is_file() and sha256(path) != recorded["sha256"]:
+    try:
+        found = sha256(path) if path.is_file() else recorded["sha256"]
+    except OSError as error:
+        raise InputNotFoundError(f"{path} cannot be read ({error.strerror}); check the path.") from error
+    if found != recorded["sha256"]:
         raise OutputError(
             f"{folder} holds the segmentation of another image, {recorded['path']}; choose another --sid, or "
             "replace it with --overwrite."

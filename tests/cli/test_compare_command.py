@@ -158,6 +158,7 @@ def test_equivalence(nansurfer, pairs: Path, tmp_path: Path) -> None:
         (["{a}", "{b}", "--margin", "0.01"], 12, "at least 2 pairs"),
         (["--pairs", "{pairs}", "--margin", "1"], 12, "fraction between 0 and 1"),
         (["{a}", "nobody"], 3, "nobody does not exist"),
+        (["{a}", "{b}", "--csv", "/proc/c/c.csv"], 8, "/proc/c could not be written"),
         (["--pairs", "nothing.csv"], 3, "nothing.csv cannot be read"),
     ],
 )
