@@ -62,7 +62,7 @@ def read_description(dataset: Path) -> dict[str, Any]:
     Raises
     ------
     InputNotFoundError
-        There is no such folder.
+        There is no such folder, or the file may not be read.
     InputFormatError
         The file is missing or damaged: this is no BIDS dataset.
     """
@@ -75,7 +75,9 @@ def read_description(dataset: Path) -> dict[str, Any]:
         raise InputFormatError(
             f"{dataset} is no BIDS dataset, as it has no {DESCRIPTION}; give the folder that has one."
         ) from None
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        raise InputNotFoundError(f"{path} cannot be read ({error.strerror}); check its permissions.") from error
+    except ValueError as error:
         raise InputFormatError(f"{path} cannot be read ({error}); every BIDS dataset needs it, in JSON.") from error
     if not isinstance(description, dict):
         raise InputFormatError(f"{path} holds no JSON object; every BIDS dataset describes itself there.")

@@ -59,7 +59,9 @@ def _with_option_each(args: Sequence[str]) -> list[str]:
 
 @with_segment_choices
 def bids(
-    bids_dir: Annotated[Path, typer.Argument(metavar="BIDS_DIR", help="The raw BIDS dataset.", show_default=False)],
+    bids_dir: Annotated[
+        Path, typer.Argument(metavar="BIDS_DIR", help="The raw BIDS dataset.", show_default=False, readable=False)
+    ],
     output_dir: Annotated[
         Path, typer.Argument(metavar="OUTPUT_DIR", help="Where the derivative dataset is made.", show_default=False)
     ],
