@@ -132,12 +132,17 @@ def _table(*columns: str) -> Table:
 def _progress_bars() -> Iterator[Callable[[str, int, int | None], None]]:
     """Yield a function that shows a bar on stderr for each file it is told of."""
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
-    with Progress(*columns, console=Console(stderr=True)) as bars:
-        tasks: dict[str, TaskID] = {}
+    bars = Progress(*columns, console=Console(stderr=True))
+    tasks: dict[str, TaskID] = {}
 
-        def report(name: str, done: int, total: int | None) -> None:
-            if name not in tasks:
-                tasks[name] = bars.add_task(name, total=total)
-            bars.update(tasks[name], completed=done)
+    def report(name: str, done: int, total: int | None) -> None:
+        bars.start()  # with the first file, as bars without any are an empty line
+        if name not in tasks:
+            tasks[name] = bars.add_task(name, total=total)
+        bars.update(tasks[name], completed=done)
 
+    try:
         yield report
+    finally:
+        if tasks:
+            bars.stop()
