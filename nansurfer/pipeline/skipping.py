@@ -25,7 +25,7 @@ computed loses its corners with every convolution: the margin is what it may los
 _POOL_MARGIN = 2
 _RESAMPLED = 2
 """Voxels of margin that resampling to 1 mm and back costs: each time, NaN spreads by one."""
-_LEAST = {"margin": 0, "pool_margin": 0, "max_ties": 1, "tie_tolerance": 0}
+_LEAST = {"margin": 0, "pool_margin": 0, "max_ties": 1, "tie_tolerance": 0}  # the threshold is the policy's to check
 _FINDING_BRAIN_PAYS = (None, 0.5)
 """Thresholds. Above, the last block is computed for all of the head; below, what is computed loses its border."""
 
