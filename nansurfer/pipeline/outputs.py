@@ -44,6 +44,7 @@ VOLUMES = Path("stats/volumes.csv")
 PICTURE = Path("qc/segmentation.png")
 THUMBNAIL = Path("qc/thumbnail.jpg")
 REPORT = Path("report")
+_VOLUMES_AND_STATS = (ORIGINAL, CONFORMED, LABELS, MASK, ASEG, STATS)
 _UNFINISHED = "-unfinished"  # ends the name of the hidden folder
 _DECISIVE = (
     *("weights", "views", "vox_size", "fastsurfer_compat", "native", "precision"),
@@ -67,9 +68,10 @@ def holds_result_of(folder: Path, path: Path) -> bool:
     InputNotFoundError
         The file is there but may not be read.
     OutputError
-        It holds the segmentation of another file, or its record cannot be read.
+        It holds the segmentation of another file, another program's files, or a record that cannot be read.
     """
     if not is_finished(folder):
+        _check_nothing_is_replaced(folder)
         return False
     recorded = _read_record(folder)["input"]
     try:
@@ -82,6 +84,16 @@ def holds_result_of(folder: Path, path: Path) -> bool:
             "replace it with --overwrite."
         )
     return True
+
+
+def _check_nothing_is_replaced(folder: Path) -> None:
+    """FreeSurfer and FastSurfer give some files the same names: a subject of theirs keeps its own."""
+    with suppress(OSError):  # writing will say so
+        if theirs := [path for path in _VOLUMES_AND_STATS if (folder / path).exists()]:
+            raise OutputError(
+                f"{folder} holds {theirs[0]} but no {RECORD}: it is another program's, or half replaced; choose another"
+                " --output-dir or --sid, or replace it with --overwrite."
+            )
 
 
 def other_choices(folder: Path, options: SegmentOptions) -> str:

@@ -116,6 +116,19 @@ def test_a_finished_subject_with_other_options_is_a_warning(segment, tmp_path: P
     assert segment("-q", "--threads", "1", "--batch-size", "2", "--no-report", "--force").err == ""
 
 
+def test_another_programs_files_are_not_replaced(segment, tmp_path: Path) -> None:
+    theirs = tmp_path / "blob" / "mri" / "orig" / "001.mgz"
+    theirs.parent.mkdir(parents=True)
+    theirs.write_text("raw data")
+    done = segment()
+    assert done.exit_code == 8
+    assert f"{tmp_path / 'blob'} holds mri/orig/001.mgz but no nansurfer.json" in done.err
+    assert [path for path in (tmp_path / "blob").rglob("*") if path.is_file()] == [theirs]
+    assert theirs.read_text() == "raw data"
+    assert segment("-q", "--overwrite").exit_code == 0
+    assert theirs.stat().st_size > 100
+
+
 def test_unless_asked_for(segment, tmp_path: Path) -> None:
     record = tmp_path / "blob" / "nansurfer.json"
     record.parent.mkdir()
