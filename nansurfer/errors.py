@@ -45,7 +45,7 @@ class NoBrainError(NansurferError):
 
 
 class OutputError(NansurferError):
-    """The results cannot be written: folder not writable, disk full."""
+    """The results cannot be written: folder not writable, disk full, other results in their place."""
 
     exit_code = 8
 

@@ -7,13 +7,18 @@ import errno
 import fcntl
 import hashlib
 import os
+import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from nansurfer.errors import BusyError, InputFormatError, InputNotFoundError, OutputError
 
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+"""Numbers of the system's errors that mean it."""
+
 _CHUNK_BYTES = 1 << 20
+_HALVES = {".hdr": ".img", ".img": ".hdr"}
 
 
 @contextmanager
@@ -42,6 +47,23 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     finally:
         with suppress(OSError):  # it may never have come to be
             temporary.unlink()
+
+
+def check_writable(folder: str | Path) -> None:
+    """Check, before long work, that files can be written into a folder, or the folder be made; nothing is left there.
+
+    Raises
+    ------
+    OutputError
+        They cannot.
+    """
+    folder = Path(folder).absolute()
+    try:
+        place = next(path for path in (folder, *folder.parents) if path.exists())
+        with tempfile.TemporaryFile(dir=place):
+            pass
+    except OSError as error:
+        raise OutputError(write_failure(folder, error)) from error
 
 
 @contextmanager
@@ -74,22 +96,27 @@ def locked(path: str | Path, *, wait: bool = True) -> Iterator[None]:
         os.close(descriptor)
 
 
-def read_list(path: Path) -> str:
-    """The text of a list of files, such as a spreadsheet saves it.
+def read_list(path: Path, *, delimiter: str = ",") -> list[list[str]]:
+    """The rows of a list of files, written by a spreadsheet or by hand: blank lines and those after a # are left out.
 
     Raises
     ------
     InputNotFoundError
         It cannot be read.
     InputFormatError
-        It is no text in UTF-8.
+        It is no text in UTF-8, or its quotation marks do not match.
     """
     try:
-        return path.read_text(encoding="utf-8-sig")  # spreadsheets put a byte order mark first
+        text = path.read_text(encoding="utf-8-sig")  # spreadsheets put a byte order mark first
+        read = list(csv.reader(text.splitlines(), delimiter=delimiter, skipinitialspace=True, strict=True))
     except OSError as error:
         raise InputNotFoundError(f"{path} cannot be read ({error.strerror}); check the path.") from error
     except UnicodeDecodeError as error:
         raise InputFormatError(f"{path} is no text in UTF-8; save the list as CSV.") from error
+    except csv.Error as error:
+        raise InputFormatError(f"{path} is no list of files ({error}); save it as CSV.") from error
+    rows = ([cell.strip() for cell in row] for row in read)
+    return [row for row in rows if any(row) and not row[0].startswith("#")]
 
 
 def write_csv(
@@ -113,18 +140,30 @@ def write_csv(
         writer.writerows(rows)
 
 
+def other_half(path: Path) -> Path | None:
+    """The other file of an image that lies in two, .hdr and .img; None for all other files."""
+    suffix = _HALVES.get(path.suffix.lower())
+    return None if suffix is None else path.with_suffix(suffix.upper() if path.suffix.isupper() else suffix)
+
+
 def sha256(path: str | Path) -> str:
-    """SHA-256 of a file's bytes, as 64 hexadecimal digits."""
+    """SHA-256 of a file's bytes, as 64 hexadecimal digits; of a .hdr and .img, of the one and then the other's.
+
+    The header alone would not tell two images of one scanner apart.
+    """
+    path = Path(path)
+    other = other_half(path)
     digest = hashlib.sha256()
-    with Path(path).open("rb") as file:
-        while chunk := file.read(_CHUNK_BYTES):
-            digest.update(chunk)
+    for part in sorted([path, other]) if other and other.is_file() else [path]:
+        with part.open("rb") as file:
+            while chunk := file.read(_CHUNK_BYTES):
+                digest.update(chunk)
     return digest.hexdigest()
 
 
-def write_failure(path: Path, error: OSError) -> str:
+def write_failure(path: Path | str, error: OSError) -> str:
     """The sentence that says why a file could not be written, and what to do."""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if error.errno in DISK_FULL:
         return f"The disk is full: {path} could not be written; free some space or choose another folder."
     reason = error.strerror or str(error)
     return f"{path} could not be written ({reason}); choose a folder that you may write to."

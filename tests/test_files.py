@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from nansurfer.errors import BusyError, OutputError
-from nansurfer.files import atomic_path, locked, sha256, write_csv
+from nansurfer.files import atomic_path, check_writable, locked, sha256, write_csv
 
 
 def test_the_file_appears_at_the_end(tmp_path: Path) -> None:
@@ -51,6 +51,16 @@ def test_after_an_error_the_old_file_is_there_and_no_other(tmp_path: Path, error
         interrupted()
     assert [p.name for p in tmp_path.iterdir()] == ["a"]
     assert path.read_text() == "old"
+
+
+def test_a_folder_is_checked_and_left_as_it_is(tmp_path: Path) -> None:
+    check_writable(tmp_path)
+    check_writable(tmp_path / "new" / "folder")
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "file").touch()
+    for folder in (tmp_path / "file", tmp_path / "file" / "new", "/proc/new"):
+        with pytest.raises(OutputError, match=rf"{folder} could not be written \(.*\); choose a folder"):
+            check_writable(folder)
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
@@ -102,6 +112,15 @@ def test_a_writer_that_wrote_nothing(tmp_path: Path) -> None:
 def test_sha256(tmp_path: Path, content) -> None:
     (tmp_path / "a").write_bytes(content)
     assert sha256(tmp_path / "a") == hashlib.sha256(content).hexdigest()
+
+
+def test_sha256_of_an_image_in_two_files(tmp_path: Path) -> None:
+    """Two images of one scanner may have the very same header."""
+    (tmp_path / "a.hdr").write_bytes(b"header")
+    assert sha256(tmp_path / "a.hdr") == hashlib.sha256(b"header").hexdigest()  # an image cannot be read from that
+    (tmp_path / "a.img").write_bytes(b"voxels")
+    both = hashlib.sha256(b"headervoxels").hexdigest()
+    assert sha256(tmp_path / "a.hdr") == sha256(str(tmp_path / "a.img")) == both
 
 
 @pytest.mark.parametrize(

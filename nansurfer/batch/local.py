@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from multiprocessing import resource_tracker
 from pathlib import Path
@@ -28,8 +28,8 @@ from nansurfer.batch.record import KILLED, Record, RecordFile
 from nansurfer.batch.subjects import Subject
 from nansurfer.batch.worker import Outcome, failure, segment_subject, start
 from nansurfer.engine import available_cpus, default_threads, resolve_device
-from nansurfer.errors import ConfigError
-from nansurfer.pipeline import Segmenter, SegmentOptions, is_finished
+from nansurfer.errors import ConfigError, OutputError
+from nansurfer.pipeline import Segmenter, SegmentOptions, is_finished, other_choices
 from nansurfer.pipeline.outputs import discard_unfinished
 
 WORKERS_PER_GPU = 2
@@ -124,6 +124,7 @@ def plan_batch(subjects: Sequence[Subject], options: SegmentOptions, folder: Pat
     Segmenter(options)
     done = () if batch.overwrite else RecordFile(folder).read()
     todo = tuple(not_finished(subjects, done, folder))
+    warn_of_other_choices(subjects, todo, options, folder)
     on_gpu = resolve_device(options.compute.device).type == "cuda"
     cpus, threads = available_cpus(), options.compute.threads
     most = WORKERS_PER_GPU * torch.cuda.device_count() if on_gpu else max(1, cpus // (threads or 1))
@@ -145,6 +146,23 @@ def not_finished(subjects: Sequence[Subject], records: Iterable[Record], folder:
     """The subjects but for those whose record says done, of the same input, and whose folder is complete."""
     inputs = {record.id: Path(record.input) for record in records if record.status == "done"}
     return [s for s in subjects if inputs.get(s.sid) != s.path.absolute() or not is_finished(folder / s.sid)]
+
+
+def warn_of_other_choices(
+    subjects: Sequence[Subject], todo: Sequence[Subject], options: SegmentOptions, folder: Path
+) -> None:
+    """Warn if what is left as it is has other labels than these options give, by the first subject that is finished.
+
+    To read the records of all would take minutes in a large batch.
+    """
+    done_again = {subject.sid for subject in todo}
+    left = (subject.sid for subject in subjects if subject.sid not in done_again)
+    finished = next((sid for sid in left if is_finished(folder / sid)), None)
+    with suppress(OutputError):  # a damaged record: it does not tell
+        if finished and (other := other_choices(folder / finished, options)):
+            _logger.warning(
+                "%s and perhaps others are finished, but with %s; use --overwrite to do them again.", finished, other
+            )
 
 
 def run_local(

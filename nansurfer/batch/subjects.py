@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 import glob
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from nansurfer.errors import ConfigError, InputFormatError, InputNotFoundError
-from nansurfer.files import read_list
+from nansurfer.files import other_half, read_list
 from nansurfer.pipeline import subject_folder, subject_id
 from nansurfer.volume import EXTENSIONS
 
@@ -67,8 +66,8 @@ def find_subjects(inputs: Sequence[str | Path], participants: Sequence[str] = ()
             _check_name(subject)
             if found.setdefault(subject.sid, subject) != subject:
                 raise ConfigError(
-                    f"{found[subject.sid].path} and {subject.path} would both be subject {subject.sid}; give names in "
-                    "a list (path,id)."
+                    f"{found[subject.sid].path} and {subject.path} would both be subject {subject.sid}; give them "
+                    "different names in a list (path,id)."
                 )
     _check_participants(wanted, found)
     return list(found.values())
@@ -132,22 +131,17 @@ def _images(paths: Iterable[Path]) -> list[Subject]:
     """The files that are named as images; of a pair of .img and .hdr, the first."""
     images = [path for path in paths if path.name.lower().endswith(EXTENSIONS)]
     names = set(images)
-    headers = {path for path in images if path.suffix == ".hdr" and path.with_suffix(".img") in names}
+    headers = {path for path in images if path.suffix.lower() == ".hdr" and other_half(path) in names}
     return [Subject(subject_id(path), path) for path in images if path not in headers]
 
 
 def _listed(path: Path) -> list[Subject]:
     """The subjects in a list: a path and perhaps a name a line, below a heading or without one."""
-    text = read_list(path)
-    delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
-    rows = [
-        [cell.strip() for cell in row]
-        for row in csv.reader(text.splitlines(), delimiter=delimiter, skipinitialspace=True)
-        if any(cell.strip() for cell in row) and not row[0].startswith("#")
-    ]
+    rows = read_list(path, delimiter="\t" if path.suffix.lower() == ".tsv" else ",")
     place, name = 0, 1
-    if rows and "path" in rows[0]:
-        place, name = rows[0].index("path"), rows[0].index("id") if "id" in rows[0] else len(rows[0])
+    heading = [cell.lower() for cell in rows[0]] if rows else []
+    if "path" in heading:
+        place, name = heading.index("path"), heading.index("id") if "id" in heading else len(heading)
         rows = rows[1:]
     if not rows or not all(row[place : place + 1] and row[place] for row in rows):
         raise InputFormatError(f"{path} does not list images; give one a line: its path or path,id.")
@@ -167,6 +161,12 @@ def _check_participants(wanted: set[str], found: Iterable[str]) -> None:
 
 def _check_name(subject: Subject) -> None:
     """A name that can be a folder's in the batch's."""
-    subject_folder(Path(), subject.sid, subject.path)
-    if subject.sid in _OF_THE_BATCH or subject.sid.startswith("."):
-        raise ConfigError(f"{subject.path} cannot be subject {subject.sid}; give it another name in a list (path,id).")
+    try:
+        subject_folder(Path(), subject.sid, subject.path)
+        usable = subject.sid not in _OF_THE_BATCH and not subject.sid.startswith(".")
+    except ConfigError:
+        usable = False
+    if not usable:
+        raise ConfigError(
+            f"{subject.path} cannot be subject {subject.sid!r}; give it another name in a list (path,id)."
+        )

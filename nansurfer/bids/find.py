@@ -38,7 +38,7 @@ def find_t1s(dataset: str | Path, participants: Sequence[str] = (), sessions: Se
     InputFormatError
         It is no raw BIDS dataset, or two of its files have one name.
     """
-    dataset = Path(dataset)
+    dataset = plain_path(dataset)
     _check_library()
     from nansurfer.bids.layout import t1_images
 
@@ -50,13 +50,19 @@ def find_t1s(dataset: str | Path, participants: Sequence[str] = (), sessions: Se
     return subjects
 
 
+def plain_path(dataset: str | Path) -> Path:
+    """The absolute path of a dataset, without ``..``: ancpbids leaves that out of the paths of what it finds."""
+    path = Path(dataset).absolute()
+    return path.resolve() if ".." in path.parts else path
+
+
 def read_description(dataset: Path) -> dict[str, Any]:
     """What ``dataset_description.json`` says.
 
     Raises
     ------
     InputNotFoundError
-        There is no such folder.
+        There is no such folder, or the file may not be read.
     InputFormatError
         The file is missing or damaged: this is no BIDS dataset.
     """
@@ -69,7 +75,9 @@ def read_description(dataset: Path) -> dict[str, Any]:
         raise InputFormatError(
             f"{dataset} is no BIDS dataset, as it has no {DESCRIPTION}; give the folder that has one."
         ) from None
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        raise InputNotFoundError(f"{path} cannot be read ({error.strerror}); check its permissions.") from error
+    except ValueError as error:
         raise InputFormatError(f"{path} cannot be read ({error}); every BIDS dataset needs it, in JSON.") from error
     if not isinstance(description, dict):
         raise InputFormatError(f"{path} holds no JSON object; every BIDS dataset describes itself there.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import logging
+import os
 import signal
 import sys
 from types import FrameType
@@ -20,7 +21,8 @@ from nansurfer.cli.compare import compare
 from nansurfer.cli.example import example
 from nansurfer.cli.segment import segment
 from nansurfer.cli.sweep import sweep
-from nansurfer.errors import NansurferError
+from nansurfer.errors import NansurferError, OutputError
+from nansurfer.files import DISK_FULL, write_failure
 from nansurfer.version import __version__
 
 INTERRUPTED = 130
@@ -44,7 +46,7 @@ app = typer.Typer(
     name="nansurfer",
     cls=_Commands,
     help="Whole-brain segmentation of T1 MRI, without computing irrelevant voxels.",
-    epilog="Exit codes: 0 done, 2 wrong options, 3-13 see README, 130 interrupted.",
+    epilog="Exit codes: 0 done, 1 a fault of nansurfer, 2 wrong use, 3-13 see README, 130 interrupted.",
     no_args_is_help=True,
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
@@ -92,6 +94,12 @@ def main() -> None:
         logging.getLogger("nansurfer").debug("", exc_info=error)
         typer.echo(f"nansurfer: {error}", err=True)
         sys.exit(error.exit_code)
+    except OSError as error:  # the library's own are NansurferErrors: this one is of what is printed
+        if error.errno not in DISK_FULL:
+            raise
+        typer.echo(f"nansurfer: {write_failure(error.filename or 'standard output', error)}", err=True)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or Python would try once more at its end, and fail
+        sys.exit(OutputError.exit_code)
     except _InterruptionError:
         typer.echo("nansurfer: interrupted; nothing unfinished was written.", err=True)
         sys.exit(INTERRUPTED)

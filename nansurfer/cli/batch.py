@@ -27,7 +27,7 @@ Jobs = Annotated[
     typer.Option(
         "--jobs",
         "-j",
-        help="Subjects at a time, if memory allows; with slurm, tasks at a time.",
+        help="Subjects at a time, if memory allows.",
         show_default="one a core, two a GPU",
         rich_help_panel=BATCH,
     ),
@@ -73,7 +73,7 @@ def batch(
     inputs: Annotated[
         list[str],
         typer.Argument(
-            metavar="INPUT...",
+            metavar="INPUT",
             help="Images, folders of them, globs, lists (path,id a line, .txt or .csv), BIDS datasets, FreeSurfer "
             "subjects folders.",
             show_default=False,
@@ -90,7 +90,7 @@ def batch(
         ),
     ],
     executor: Annotated[
-        Executor, typer.Option(help="This machine, or a Slurm cluster.", rich_help_panel=BATCH)
+        Executor, typer.Option(help="This machine, or a Slurm cluster, where --jobs are tasks.", rich_help_panel=BATCH)
     ] = Executor.LOCAL,
     jobs: Jobs = None,
     participant_label: ParticipantLabel = [],  # noqa: B006 -- typer copies it

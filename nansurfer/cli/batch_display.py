@@ -92,7 +92,7 @@ def plan_in_words(plan: Plan) -> str:
     """What is to be done, and with what, in a line."""
     workers = f"{plan.jobs} at a time" if plan.jobs > 1 else "one at a time"
     threads = f"{plan.threads} threads" if plan.threads > 1 else "one thread"
+    subjects = "1 subject" if len(plan.todo) == 1 else f"{len(plan.todo)} subjects"
     return (
-        f"{len(plan.todo)} subjects to do, {plan.finished} finished; {workers}, each with {threads} and at most "
-        f"{plan.memory_mb} MB."
+        f"{subjects} to do, {plan.finished} finished; {workers}, each with {threads} and at most {plan.memory_mb} MB."
     )

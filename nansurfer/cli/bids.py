@@ -59,8 +59,12 @@ def _with_option_each(args: Sequence[str]) -> list[str]:
 
 @with_segment_choices
 def bids(
-    bids_dir: Annotated[Path, typer.Argument(help="The raw BIDS dataset.", show_default=False)],
-    output_dir: Annotated[Path, typer.Argument(help="Where the derivative dataset is made.", show_default=False)],
+    bids_dir: Annotated[
+        Path, typer.Argument(metavar="BIDS_DIR", help="The raw BIDS dataset.", show_default=False, readable=False)
+    ],
+    output_dir: Annotated[
+        Path, typer.Argument(metavar="OUTPUT_DIR", help="Where the derivative dataset is made.", show_default=False)
+    ],
     level: Annotated[
         Level,
         typer.Argument(
@@ -112,12 +116,12 @@ def bids(
         return
 
     from nansurfer.batch import BatchOptions
-    from nansurfer.bids import FREESURFER, find_t1s, write_dataset_files
+    from nansurfer.bids import FREESURFER, find_t1s, plain_path, write_dataset_files
     from nansurfer.pipeline import make_options
 
     options = make_options(**choices)
     how = BatchOptions(jobs=jobs, overwrite=overwrite, fail_fast=fail_fast, max_retries=max_retries)
-    bids_dir = bids_dir.absolute()
+    bids_dir = plain_path(bids_dir)
     subjects, folder = find_t1s(bids_dir, participant_label, session_label), output_dir / FREESURFER
     if dry_run:
         show_plan(subjects, options, folder, how)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import logging
 from pathlib import Path
 from typing import Annotated, NamedTuple
@@ -13,7 +12,7 @@ from rich.console import Console
 from nansurfer.cli.console import set_up_logging
 from nansurfer.cli.options import OUTPUT, Verbose
 from nansurfer.errors import InputFormatError, OutputError
-from nansurfer.files import read_list
+from nansurfer.files import check_writable, read_list
 
 _SEVERAL = "Several pairs"
 
@@ -30,10 +29,11 @@ class Pair(NamedTuple):
 
 def compare(
     a: Annotated[
-        Path | None, typer.Argument(metavar="A", help="Label volume or subject folder: the reference.")
+        Path | None, typer.Argument(metavar="A", help="Label volume or subject folder: the reference.", readable=False)
     ] = None,
     b: Annotated[
-        Path | None, typer.Argument(metavar="B", help="Label volume or subject folder, on the same grid.")
+        Path | None,
+        typer.Argument(metavar="B", help="Label volume or subject folder, on the same grid.", readable=False),
     ] = None,
     structures: Annotated[
         str | None, typer.Option(help="Structures to compare: numbers or names, with commas.", show_default="all")
@@ -49,6 +49,7 @@ def compare(
         typer.Option(
             help="CSV with the columns a, b and perhaps id, a pair a line, in place of A and B; "
             "paths are relative to its folder.",
+            readable=False,
             rich_help_panel=_SEVERAL,
         ),
     ] = None,
@@ -87,6 +88,8 @@ def compare(
     for path in (csv_file, json_file):
         if path is not None and path.exists() and not overwrite:
             raise OutputError(f"{path} exists already; pass --overwrite or choose another file.")
+        if path is not None:
+            check_writable(path.parent)
     labels = None if structures is None else _labels(structures)
     surfaces = None if surface == "all" else _labels(surface or "")
     # All paths are looked up first, so that a missing one is told before the work.
@@ -117,7 +120,9 @@ def _pairs(a: Path | None, b: Path | None, pairs: Path | None) -> list[Pair]:
 
 def _read_pairs(path: Path) -> list[Pair]:
     """The pairs in a CSV file with the columns a, b and perhaps id; without ids, the numbers of the lines."""
-    rows = list(csv.DictReader(read_list(path).splitlines(), skipinitialspace=True))
+    heading, *lines = read_list(path) or [[]]
+    columns = [cell.lower() for cell in heading]
+    rows = [dict(zip(columns, line, strict=False)) for line in lines]
     if not all(row.get("a") and row.get("b") for row in rows) or not rows:
         raise InputFormatError(f"{path} does not list pairs; give a CSV file with the columns a and b filled in.")
     read = [

@@ -52,7 +52,7 @@ def _file_handler(path: Path) -> logging.Handler:
         path.parent.mkdir(parents=True, exist_ok=True)
         handler = logging.FileHandler(path, encoding="utf-8")
     except OSError as error:
-        raise OutputError(f"The log file {path} cannot be written ({error.strerror}).") from error
+        raise OutputError(f"The log file {path} cannot be written ({error.strerror}); choose another.") from error
     handler.setFormatter(logging.Formatter(_PLAIN_FORMAT))
     return handler
 

@@ -129,6 +129,8 @@ def show_result(console: Console, result: SegmentationResult) -> None:
 
 def _closing_table(result: SegmentationResult) -> Table:
     table = Table(show_header=False)
+    table.add_column()
+    table.add_column(overflow="fold")  # paths are there to be copied
     for name, path in (
         ("labels", LABELS),
         ("brain mask", MASK),

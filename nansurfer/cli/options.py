@@ -16,7 +16,12 @@ SKIPPING = "Skipping"
 
 Image = Annotated[
     Path,
-    typer.Argument(metavar="INPUT", help="T1 volume: .mgz, .mgh, .nii, .nii.gz or .img/.hdr.", show_default=False),
+    typer.Argument(
+        metavar="INPUT",
+        help="T1 volume: .mgz, .mgh, .nii, .nii.gz or .img/.hdr.",
+        show_default=False,
+        readable=False,  # not typer's to check: the library has a sentence and an exit code for that
+    ),
 ]
 Weights = Annotated[str, typer.Option(help="Name of a set of weights, or a folder of them.")]
 Views = Annotated[str, typer.Option(help="Views to run, separated by commas.")]
@@ -47,7 +52,7 @@ Nan = Annotated[
 Threshold = Annotated[
     float | None,
     typer.Option(
-        help="Share of NaN in a window, 0 to 1, from which its convolution is skipped.",
+        help="Share of NaN in a window, above 0 and at most 1, from which its convolution is skipped.",
         show_default="0.5",
         rich_help_panel=SKIPPING,
     ),

@@ -37,18 +37,21 @@ def segment(
 ) -> None:
     """Segment a T1 volume into FreeSurfer's labels.
 
-    Writes mri/, stats/, report/, qc/segmentation.png and nansurfer.json into OUTPUT_DIR/SID.
+    Writes mri/, stats/, report/, qc/ and nansurfer.json into OUTPUT_DIR/SID.
     """
     console = Console(stderr=True)
     set_up_logging(console, quiet=quiet, verbose=verbose, log_file=log_file)
 
     from nansurfer.cli.display import progress_on, show_result
-    from nansurfer.pipeline import Segmenter, holds_result_of, make_options, subject_folder
+    from nansurfer.pipeline import Segmenter, holds_result_of, make_options, other_choices, subject_folder
 
     options = make_options(**choices)
     folder = subject_folder(output_dir, sid, image)
     if not overwrite and holds_result_of(folder, image):
-        logger.info("%s is finished already; use --overwrite to do it again.", folder)
+        if other := other_choices(folder, options):
+            logger.warning("%s is finished already, but with %s; use --overwrite to do it again.", folder, other)
+        else:
+            logger.info("%s is finished already; use --overwrite to do it again.", folder)
         return
     with progress_on(console, quiet=quiet) as progress:
         result = Segmenter(options).segment(image, output_dir, folder.name, overwrite=overwrite, progress=progress)

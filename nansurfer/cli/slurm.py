@@ -65,10 +65,12 @@ def submit_batch(
 ) -> None:
     """Give the subjects that are left to Slurm, or only say how; ``choices`` are the fields of `SlurmOptions`."""
     from nansurfer.batch.array_job import SlurmOptions, plan_array
+    from nansurfer.batch.local import warn_of_other_choices
     from nansurfer.batch.slurm import left_to_submit, submit
 
     slurm = SlurmOptions(**choices)  # type: ignore[arg-type]
     left = left_to_submit(subjects, folder, overwrite=batch.overwrite)
+    warn_of_other_choices(subjects, left, options, folder)
     logger.info("%d subjects, %d of them finished or with Slurm already.", len(subjects), len(subjects) - len(left))
     if not left:
         return

@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="List, download and check the networks' weights.", no_args_is_help=True)
 
-WeightsArgument = Annotated[str, typer.Argument(help="Name of a known set, or folder with a file per view.")]
+WeightsArgument = Annotated[
+    str, typer.Argument(metavar="NAME_OR_DIR", help="Name of a known set, or folder with a file per view.")
+]
 
 
 class ExportFormat(str, Enum):
@@ -41,7 +43,7 @@ def list_sets() -> None:
 
 @app.command("download")
 def download_set(
-    name: Annotated[str, typer.Argument(help="Name of a known set.")] = "official",
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Name of a known set.")] = "official",
     offline: Annotated[
         bool, typer.Option("--offline", help="Use no network, like NANSURFER_OFFLINE=1; look in the cache.")
     ] = False,
@@ -70,7 +72,9 @@ def verify_set(name_or_dir: WeightsArgument = "compact") -> None:
 
 @app.command("import")
 def import_into_cache(
-    files: Annotated[list[Path], typer.Argument(help="Files fetched by hand, the view in each name.")],
+    files: Annotated[
+        list[Path], typer.Argument(metavar="FILE", help="Files fetched by hand, the view in each name.", readable=False)
+    ],
     name: Annotated[str, typer.Option("--name", help="The known set they belong to.")] = "official",
 ) -> None:
     """Copy files that were fetched by hand into the cache, after checking them."""
@@ -128,12 +132,17 @@ def _table(*columns: str) -> Table:
 def _progress_bars() -> Iterator[Callable[[str, int, int | None], None]]:
     """Yield a function that shows a bar on stderr for each file it is told of."""
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
-    with Progress(*columns, console=Console(stderr=True)) as bars:
-        tasks: dict[str, TaskID] = {}
+    bars = Progress(*columns, console=Console(stderr=True))
+    tasks: dict[str, TaskID] = {}
 
-        def report(name: str, done: int, total: int | None) -> None:
-            if name not in tasks:
-                tasks[name] = bars.add_task(name, total=total)
-            bars.update(tasks[name], completed=done)
+    def report(name: str, done: int, total: int | None) -> None:
+        bars.start()  # with the first file, as bars without any are an empty line
+        if name not in tasks:
+            tasks[name] = bars.add_task(name, total=total)
+        bars.update(tasks[name], completed=done)
 
+    try:
         yield report
+    finally:
+        if tasks:
+            bars.stop()

@@ -1,4 +1,4 @@
-"""Layers that get their blank response where the reference sees NaN, on a rectangle of the slices."""
+"""Layers that get a value where the reference sees NaN, on a rectangle of the slices."""
 
 from __future__ import annotations
 
@@ -9,33 +9,59 @@ from torch import Tensor, nn
 from nansurfer.engine.crop import Crop
 from nansurfer.engine.mask_flow import DEPTHS, ConvMasks, PoolMasks
 from nansurfer.models import Network
+from nansurfer.nn.functional.convolution import Fill, add_means
+from nansurfer.nn.functional.windows import Windows
 
 
-class Fill:
-    """A convolution's hook, which fills its input.
-
-    The first call records what an empty slice, all of it, is to the convolution.
-    """
+class ZeroFill:
+    """A convolution's hook, which gives it 0 where its input would be NaN."""
 
     def __init__(self) -> None:
         self.forget()
 
     def forget(self) -> None:
-        """Record at the next call."""
-        self._blank: Tensor | None = None
+        """Give back memory."""
 
     def use(self, masks: ConvMasks, crop: Crop) -> None:
         """Of the input that comes next."""
-        self._seen, self._crop = crop.of(masks.seen), crop
+        self._seen: Tensor = crop.of(masks.seen)
+        self._crop = crop
 
-    def __call__(self, conv: nn.Module, args: tuple[Tensor]) -> Tensor | None:
+    def __call__(self, conv: nn.Module, args: tuple[Tensor]) -> Tensor:
+        """The input, filled."""
+        (x,) = args
+        return x * self._seen
+
+
+class BlankFill(ZeroFill):
+    """A convolution's hook, which gives it its blank response; called first, with an empty slice, it records that."""
+
+    def forget(self) -> None:
+        """Record at the next call."""
+        self._blank: Tensor | None = None
+
+    def __call__(self, conv: nn.Module, args: tuple[Tensor]) -> Tensor:
         """The input, filled."""
         (x,) = args
         if self._blank is None:
             self._blank = x.clone()
-            return None
         # One or the other to the last bit, since both are finite; several times as fast as torch.where on a CPU.
         return torch.lerp(self._crop.of(self._blank), x, self._seen.to(x.dtype))
+
+
+class MeanFill(ZeroFill):
+    """A convolution's hooks, which give it the mean of a window's values for those that would be NaN."""
+
+    def use(self, masks: ConvMasks, crop: Crop) -> None:
+        """Of the input that comes next."""
+        super().use(masks, crop)
+        self._mixed, self._n_known = crop.of(masks.mixed), crop.of(masks.n_known)
+
+    def add_means(self, conv: nn.Conv2d, args: tuple[Tensor], output: Tensor) -> None:
+        """Change the output of an input filled with 0."""
+        padding = (conv.kernel_size[0] // 2,) * 2
+        windows = Windows(conv.kernel_size, (1, 1), (1, 1), padding, padding)
+        add_means(output, args[0], ~self._seen.unsqueeze(1), self._mixed, self._n_known, windows, conv.weight)
 
 
 class MaxPool(nn.Module):
@@ -94,11 +120,17 @@ class MaxUnpool(nn.Module):
         return F.max_unpool2d(self._pool.own.of(x), indices, (2, 2))
 
 
-def fill_convolutions(network: Network) -> dict[str, Fill]:
+_FILLS: dict[Fill, type[ZeroFill]] = {"blank": BlankFill, "mean": MeanFill, "zero": ZeroFill}
+
+
+def fill_convolutions(network: Network, fill: Fill) -> dict[str, ZeroFill]:
     """Have each convolution's input filled; what does that, by the convolutions' names."""
-    fills = {name: Fill() for name, module in network.named_modules() if isinstance(module, nn.Conv2d)}
-    for name, fill in fills.items():
-        network.get_submodule(name).register_forward_pre_hook(fill)
+    fills = {name: _FILLS[fill]() for name, module in network.named_modules() if isinstance(module, nn.Conv2d)}
+    for name, hook in fills.items():
+        conv = network.get_submodule(name)
+        conv.register_forward_pre_hook(hook)
+        if isinstance(hook, MeanFill):
+            conv.register_forward_hook(hook.add_means)
     return fills
 
 

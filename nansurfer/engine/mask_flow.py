@@ -1,7 +1,7 @@
 """Masks followed through a network: what each of its layers sees and skips, before any value is computed.
 
-With the background's NaN at the input, and blank responses in place of NaN, no value decides what is skipped: what is
-NaN depends on the head's mask alone, and is so in all of a layer's channels.
+Where NaN is the background's, no value decides what is skipped: what is NaN depends on the head's mask alone, and is so
+in all of a layer's channels.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from nansurfer.engine.counts import SliceCounts
 from nansurfer.engine.crop import Crop, Size, crops_around
-from nansurfer.engine.masks import invalid_needed
+from nansurfer.engine.masks import invalid_needed, window_values
 from nansurfer.engine.resampling import Places, Resampling
 from nansurfer.models import FastSurferVINN, Network
 from nansurfer.models.blocks import DenseBlock, Entry
@@ -42,11 +42,14 @@ class ConvMasks(NamedTuple):
         Where its input is not NaN, bool (N, 1, H, W), or (N, C, H, W) where its channels differ.
     skipped, mixed
         Windows not computed, and windows computed although some of their values are NaN, bool (N, 1, H, W).
+    n_known
+        Values of each window that are not NaN, int32 (N, 1, H, W); None unless the fill needs it.
     """
 
     seen: Tensor
     skipped: Tensor
     mixed: Tensor
+    n_known: Tensor | None
 
 
 class PoolMasks(NamedTuple):
@@ -72,7 +75,7 @@ class MaskFlow:
     network
         The network.
     policy
-        Mode ``"background"`` and fill ``"blank"``.
+        Mode ``"background"``.
     zooms
         How features are resampled on the way into the U-Net and on the way out; None if they are not.
     head
@@ -178,12 +181,17 @@ class MaskFlow:
 
     def _convolve(self, name: str, sources: Sources) -> Tensor:
         conv = self._conv(name)
-        kernel = conv.kernel_size[0]
+        kernel, policy = conv.kernel_size[0], self._policy
         missing = reduce(torch.add, (channels * _box_sum(~seen, kernel).int() for seen, channels in sources))
-        needed = invalid_needed(*size_of(missing), conv.in_channels, kernel, self._policy).astype(np.int32)
+        needed = invalid_needed(*size_of(missing), conv.in_channels, kernel, policy).astype(np.int32)
         skipped = missing >= torch.from_numpy(needed).to(missing.device)
+        n_known = None
+        if policy.fill == "mean":
+            padded = policy.count_include_pad
+            values = window_values(*size_of(missing), conv.in_channels, kernel, count_include_pad=padded)
+            n_known = torch.from_numpy(values.astype(np.int32)).to(missing.device) - missing
         seen = sources[0][0] if len(sources) == 1 else _of_all_channels(sources)
-        self.convolutions[name] = ConvMasks(seen, skipped, (missing > 0) & ~skipped)
+        self.convolutions[name] = ConvMasks(seen, skipped, (missing > 0) & ~skipped, n_known)
         return ~skipped
 
     def _conv(self, name: str) -> nn.Conv2d:

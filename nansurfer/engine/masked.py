@@ -28,9 +28,9 @@ class MaskedEngine(DenseEngine):
 
     The same as the reference engine with the same policy but for rounding; its counts are the same. Masks come first
     (:class:`MaskFlow`). They tell the rectangle in which anything is computed, and PyTorch's own layers compute that,
-    all of it; where a layer would see NaN it gets its blank response instead. So what lies outside of the rectangle is
-    saved, and what the reference engine spends on NaN. Slices without any head are skipped outright. At other voxel
-    sizes than 1 mm the rectangle is the whole slice.
+    all of it; where a layer would see NaN it gets what the policy fills with instead. So what lies outside of the
+    rectangle is saved, and what the reference engine spends on NaN. Slices without any head are skipped outright. At
+    other voxel sizes than 1 mm the rectangle is the whole slice.
 
     Parameters
     ----------
@@ -39,7 +39,7 @@ class MaskedEngine(DenseEngine):
     options
         Device, precision and batch size.
     policy
-        Mode ``"background"`` and fill ``"blank"``, with any threshold and margins.
+        Mode ``"background"``, with any threshold, fill and margins.
     counting
         Whether to count what is skipped, for :meth:`take_counts`.
 
@@ -56,7 +56,7 @@ class MaskedEngine(DenseEngine):
         super().__init__(network, options)
         self._policy, self._counting = policy, counting
         self._filled = cast(Network, self._network)
-        self._fills, self._pools = fill_convolutions(self._filled), crop_poolings(self._filled)
+        self._fills, self._pools = fill_convolutions(self._filled, policy.fill), crop_poolings(self._filled)
         self._zooms: tuple[Resampling, Resampling] | None = None
         self._base_size = network.base_size if isinstance(network, FastSurferVINN) else (0, 0)
         self._prepared_for: tuple[tuple[int, ...], float, torch.device] | None = None
@@ -65,7 +65,7 @@ class MaskedEngine(DenseEngine):
     @staticmethod
     def serves(policy: NaNPolicy) -> bool:
         """Whether this engine can compute with this policy."""
-        return (policy.mode, policy.fill) == ("background", "blank")
+        return policy.mode == "background"
 
     def take_counts(self) -> SliceCounts:
         """What was skipped of the slices computed since the last call."""
@@ -145,10 +145,9 @@ class MaskedEngine(DenseEngine):
 
 def check_masked_policy(policy: NaNPolicy) -> None:
     """Raise a ConfigError unless the masked engine serves a policy."""
-    if (policy.mode, policy.fill) != ("background", "blank"):
+    if policy.mode != "background":
         raise ConfigError(
-            f'The masked engine serves the NaN mode "background" with fill "blank", not "{policy.mode}" with '
-            f'"{policy.fill}"; use --engine reference.'
+            f'The masked engine serves the NaN mode "background", not "{policy.mode}"; use --engine reference.'
         )
 
 

@@ -37,11 +37,17 @@ def invalid_needed(height: int, width: int, channels: int, kernel: int, policy: 
     policy
         Its threshold, and whether zero padding counts as values.
     """
-    if policy.count_include_pad:
-        values = np.full((height, width), channels * kernel**2)
-    else:
-        values = channels * np.outer(_inside(height, kernel), _inside(width, kernel))
+    values = window_values(height, width, channels, kernel, count_include_pad=policy.count_include_pad)
     return nan_needed(values, policy.threshold).astype(np.uint16)
+
+
+def window_values(
+    height: int, width: int, channels: int, kernel: int, *, count_include_pad: bool
+) -> npt.NDArray[np.int64]:
+    """How many values the windows of a convolution have, with or without zero padding, int64 (height, width)."""
+    if count_include_pad:
+        return np.full((height, width), channels * kernel**2)
+    return channels * np.outer(_inside(height, kernel), _inside(width, kernel))
 
 
 def _inside(size: int, kernel: int) -> npt.NDArray[np.int64]:

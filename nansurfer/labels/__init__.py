@@ -2,7 +2,7 @@
 
 from nansurfer.labels.classes import MERGED_LABELS, classes_to_labels, labels_to_classes
 from nansurfer.labels.hemispheres import split_cortex
-from nansurfer.labels.mask import LEFT_CORTEX, RIGHT_CORTEX, brain_mask, merge_parcels, reduce_to_aseg
+from nansurfer.labels.mask import LEFT_CORTEX, RIGHT_CORTEX, brain_mask, merge_parcels, reaches_edge, reduce_to_aseg
 from nansurfer.labels.names import find_label, structure_name
 from nansurfer.labels.overlap import LabelOverlap, Overlap, count_overlap, dice, mapped_dk_to_dkt
 from nansurfer.labels.sagittal import N_SAGITTAL_CLASSES, SAGITTAL_CLASS_LABELS, SAGITTAL_TO_FULL
@@ -45,6 +45,7 @@ __all__ = [
     "load_table",
     "mapped_dk_to_dkt",
     "merge_parcels",
+    "reaches_edge",
     "reduce_to_aseg",
     "split_cortex",
     "structure_name",

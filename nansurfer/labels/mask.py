@@ -43,6 +43,12 @@ def brain_mask(labels: Labels) -> npt.NDArray[np.uint8]:
     return mask
 
 
+def reaches_edge(mask: npt.NDArray[np.uint8]) -> bool:
+    """Whether a brain mask comes as near to a face of its volume as erosion lets it: the brain may go on beyond."""
+    nearest = (_ERODE_VOXELS, -_ERODE_VOXELS - 1)
+    return any(bool(mask.take(nearest, axis).any()) for axis in range(mask.ndim))
+
+
 def reduce_to_aseg(labels: Labels, mask: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
     """Segmentation with one cortical label a side (3, 42), zero outside ``mask``, uint8.
 

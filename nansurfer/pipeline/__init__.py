@@ -1,7 +1,7 @@
 """From a T1 on disk to a segmented subject on disk."""
 
 from nansurfer.pipeline.options import SegmentOptions, make_options
-from nansurfer.pipeline.outputs import holds_result_of, is_finished
+from nansurfer.pipeline.outputs import holds_result_of, is_finished, other_choices
 from nansurfer.pipeline.progress import Progress
 from nansurfer.pipeline.result import SegmentationResult
 from nansurfer.pipeline.segment import Segmenter, segment, subject_folder, subject_id
@@ -14,6 +14,7 @@ __all__ = [
     "holds_result_of",
     "is_finished",
     "make_options",
+    "other_choices",
     "segment",
     "subject_folder",
     "subject_id",

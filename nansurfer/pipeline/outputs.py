@@ -13,7 +13,7 @@ import zlib
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -23,10 +23,12 @@ import numpy as np
 import numpy.typing as npt
 from nibabel.spatialimages import SpatialImage
 
-from nansurfer.errors import BusyError, OutputError
+from nansurfer.errors import BusyError, InputNotFoundError, OutputError
 from nansurfer.files import atomic_path, locked, sha256
 from nansurfer.labels import load_table, write_stats, write_volumes_csv
+from nansurfer.pipeline.options import SegmentOptions
 from nansurfer.pipeline.result import SegmentationResult, measured, voxel_volume_mm3
+from nansurfer.pipeline.skipping import SkipOptions
 from nansurfer.report import SKIP_REPORT_FILES, mosaic, save_mosaic, save_thumbnail, write_skip_report
 from nansurfer.volume import label_image, save_image, to_native
 
@@ -42,7 +44,13 @@ VOLUMES = Path("stats/volumes.csv")
 PICTURE = Path("qc/segmentation.png")
 THUMBNAIL = Path("qc/thumbnail.jpg")
 REPORT = Path("report")
+_VOLUMES_AND_STATS = (ORIGINAL, CONFORMED, LABELS, MASK, ASEG, STATS)
 _UNFINISHED = "-unfinished"  # ends the name of the hidden folder
+_DECISIVE = (
+    *("weights", "views", "vox_size", "fastsurfer_compat", "native", "precision"),
+    *(field.name for field in fields(SkipOptions)),
+)
+"""Options by which the labels differ, or whether they are there."""
 
 
 def is_finished(folder: Path) -> bool:
@@ -57,18 +65,60 @@ def holds_result_of(folder: Path, path: Path) -> bool:
 
     Raises
     ------
+    InputNotFoundError
+        The file is there but may not be read.
     OutputError
-        It holds the segmentation of another file, or its record cannot be read.
+        It holds the segmentation of another file, another program's files, or a record that cannot be read.
     """
     if not is_finished(folder):
+        _check_nothing_is_replaced(folder)
         return False
     recorded = _read_record(folder)["input"]
-    if path.is_file() and sha256(path) != recorded["sha256"]:
+    try:
+        found = sha256(path) if path.is_file() else recorded["sha256"]
+    except OSError as error:
+        raise InputNotFoundError(f"{path} cannot be read ({error.strerror}); check the path.") from error
+    if found != recorded["sha256"]:
         raise OutputError(
             f"{folder} holds the segmentation of another image, {recorded['path']}; choose another --sid, or "
             "replace it with --overwrite."
         )
     return True
+
+
+def _check_nothing_is_replaced(folder: Path) -> None:
+    """FreeSurfer and FastSurfer give some files the same names: a subject of theirs keeps its own."""
+    with suppress(OSError):  # writing will say so
+        if theirs := [path for path in _VOLUMES_AND_STATS if (folder / path).exists()]:
+            raise OutputError(
+                f"{folder} holds {theirs[0]} but no {RECORD}: it is another program's, or half replaced; choose another"
+                " --output-dir or --sid, or replace it with --overwrite."
+            )
+
+
+def other_choices(folder: Path, options: SegmentOptions) -> str:
+    """How a finished subject was segmented, where these options would give other labels; empty if they would not.
+
+    In words: ``"weights compact instead of official, views coronal instead of axial,coronal,sagittal"``.
+
+    Raises
+    ------
+    OutputError
+        Its record cannot be read.
+    """
+    then = _decisive(_read_record(folder).get("options", {}))
+    now = _decisive(json.loads(json.dumps(asdict(options))))  # as it will be read back: lists for tuples
+    differ = [name for name in then if then[name] != now.get(name)]
+    return ", ".join(f"{name} {_in_words(then[name])} instead of {_in_words(now.get(name))}" for name in differ)
+
+
+def _decisive(options: Mapping[str, Any]) -> dict[str, Any]:
+    flat = {**options, **options.get("skip", {}), **options.get("compute", {})}
+    return {name: flat[name] for name in _DECISIVE if name in flat}
+
+
+def _in_words(value: Any) -> str:
+    return ",".join(value) if isinstance(value, list) else str(value)
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,11 +17,14 @@ from nansurfer.labels import (
     brain_mask,
     brain_volume_ml,
     classes_to_labels,
+    reaches_edge,
     reduce_to_aseg,
     split_cortex,
     volume_statistics,
 )
 from nansurfer.report import SkipReport
+
+_logger = logging.getLogger("nansurfer")
 
 
 @dataclass(frozen=True)
@@ -73,6 +77,9 @@ def result_from_classes(
 ) -> SegmentationResult:
     """The finished segmentation: hemispheres split, masked, reduced and measured.
 
+    A brain at the edge of the volume is a warning. It may go on beyond: the conformed cube has 256 mm at 1 mm, and a T1
+    with more is cut there around its centre, as by FastSurfer.
+
     Parameters
     ----------
     conformed
@@ -84,6 +91,10 @@ def result_from_classes(
     """
     labels = split_cortex(classes_to_labels(classes), threads).astype(np.int16, copy=False)
     mask = brain_mask(labels)
+    if reaches_edge(mask):
+        _logger.warning(
+            "The brain reaches the edge of the conformed image: some of it may be cut off, look at the picture."
+        )
     return measured(conformed, labels=labels, mask=mask, aseg=reduce_to_aseg(labels, mask))
 
 

@@ -25,6 +25,7 @@ computed loses its corners with every convolution: the margin is what it may los
 _POOL_MARGIN = 2
 _RESAMPLED = 2
 """Voxels of margin that resampling to 1 mm and back costs: each time, NaN spreads by one."""
+_LEAST = {"margin": 0, "pool_margin": 0, "max_ties": 1, "tie_tolerance": 0}  # the threshold is the policy's to check
 _FINDING_BRAIN_PAYS = (None, 0.5)
 """Thresholds. Above, the last block is computed for all of the head; below, what is computed loses its border."""
 
@@ -79,8 +80,10 @@ class SkipOptions:
     def __post_init__(self) -> None:
         if self.nan not in get_args(NaNMode):
             raise ConfigError(f"nan is '{self.nan}'; choose one of {', '.join(get_args(NaNMode))}.")
-        if self.margin is not None and self.margin < 0:
-            raise ConfigError(f"margin is {self.margin}; it must be 0 or more voxels.")
+        for name, least in _LEAST.items():
+            value = getattr(self, name)
+            if value is not None and not value >= least:
+                raise ConfigError(f"{name} is {value}; it must be {least} or more.")
         meaningless = [name for name in self._without_say if getattr(self, name) is not None]
         if meaningless:
             raise ConfigError(f"{', '.join(meaningless)} has no say when nan is '{self.nan}'; leave it out.")

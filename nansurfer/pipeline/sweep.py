@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from nansurfer.engine import resolve_device
 from nansurfer.errors import ConfigError, NoBrainError
-from nansurfer.files import sha256
+from nansurfer.files import check_writable, sha256
 from nansurfer.pipeline.options import SegmentOptions
 from nansurfer.pipeline.progress import Progress
 from nansurfer.pipeline.record import package_versions
@@ -98,6 +98,7 @@ def sweep(
     path, options, progress = Path(path), options or SegmentOptions(), progress or Progress()
     points = list(points)
     read_image(path)  # whatever is wrong with it is told before the work
+    check_writable(folder)
     dense = SkipOptions(nan="off", paper_compat=any(point.paper_compat for point in points))
     provenance = _provenance(path, options, paper_compat=dense.paper_compat)
     record = SweepRecord(Path(folder), provenance, overwrite=overwrite)

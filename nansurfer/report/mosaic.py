@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
+from unicodedata import combining, normalize
 
 import numpy as np
 import numpy.typing as npt
@@ -48,8 +49,8 @@ def mosaic(
     affine : array of shape (4, 4)
         From voxels to RAS millimetres. Any orientation is shown upright and with its sides marked.
     caption : str
-        One line for the top: the subject, the brain's volume, the weights, say. ASCII and "·" are what the
-        bundled font has.
+        One line for the top: the subject, the brain's volume, the weights, say. The bundled font has ASCII and "·":
+        letters lose their accents, and others become boxes.
 
     Returns
     -------
@@ -157,10 +158,14 @@ class _Layout:
 
 def _write_header(page: Image.Image, caption: str, alarm: str) -> None:
     draw, right = ImageDraw.Draw(page), _WIDTH - _MARGIN
-    one_line = " ".join(caption.split())  # Pillow aligns single lines only
-    draw.text((_MARGIN, _HEADER - 30), one_line, _TEXT, _font(_LARGE), anchor="ls")
+    draw.text((_MARGIN, _HEADER - 30), _drawable(caption), _TEXT, _font(_LARGE), anchor="ls")
     draw.text((right, _HEADER - 30), alarm, _ALARM, _font(_LARGE), anchor="rs")
     draw.text((right, _HEADER + _TITLE - 10), _CONVENTION, _DIM_TEXT, _font(_SMALL), anchor="rs")
+
+
+def _drawable(text: str) -> str:
+    """A text on one line, as Pillow aligns no other, and without accents."""
+    return "".join(c for c in normalize("NFKD", " ".join(text.splitlines())) if not combining(c))
 
 
 def _mark(panel: Image.Image, sides: tuple[str, str], position: str) -> None:

@@ -170,8 +170,8 @@ class SkipReport:
     versions
         Of the packages that matter.
     options
-        What decides about skipping: ``nan``, ``threshold``, ``fill``, ``margin``, ``max_ties``,
-        ``tie_tolerance``, ``paper_compat``, ``weights``; None where an option has no say.
+        What decides about skipping: the fields of `nansurfer.pipeline.skipping.SkipOptions`, None where one has no
+        say; ``weights``; and what came of the search for the brain, where there was one.
     views
         At least one.
     bookkeeping

@@ -12,7 +12,7 @@ from nibabel.spatialimages import SpatialImage
 from scipy.ndimage import affine_transform
 
 from nansurfer.errors import ConfigError
-from nansurfer.volume.intensity import robust_window, to_uint8
+from nansurfer.volume.intensity import from_zero, robust_window, to_uint8
 from nansurfer.volume.read import MIN_VOXEL_MM
 
 VoxelSize = float | Literal["min"]
@@ -56,13 +56,15 @@ def conform(image: SpatialImage, vox_size: VoxelSize = "min", *, fastsurfer_comp
     -----
     The centre of the volume keeps its place in the world. Intensities are interpolated linearly and then
     windowed (`nansurfer.volume.intensity`), unless they are uint8. That is FastSurfer's conform (v2.3.0),
-    with four deliberate differences, which ``fastsurfer_compat`` takes back:
+    with five deliberate differences, which ``fastsurfer_compat`` takes back:
 
     - Grids that agree up to the order and direction of their axes are reordered, cropped and padded, never
       interpolated; FastSurfer tests for this but its test cannot succeed.
     - Where an odd size would put such grids half a voxel apart, the centre moves by that half voxel and the
       affine with it; FastSurfer blurs the image.
     - uint8 voxels that the header scales are taken by their real values and windowed; FastSurfer clips them.
+    - Where air lies below 0, its darkest voxel becomes 0 (`nansurfer.volume.intensity.from_zero`); FastSurfer takes
+      every 0 for background, which leaves black specks in tissue and grey around the volume.
     - An image tilted out of LIA is not taken for conformed; FastSurfer overlooks the tilt where it shows in
       negative entries of the affine only.
     """
@@ -71,7 +73,7 @@ def conform(image: SpatialImage, vox_size: VoxelSize = "min", *, fastsurfer_comp
     voxel_mm, size = _target_grid(image, vox_size)
     header = _target_header(image, voxel_mm, size, np.divide(image.shape, 2))
     reordering = None if fastsurfer_compat else _reordering(image, header)
-    data = np.asanyarray(image.dataobj)
+    data = np.asanyarray(image.dataobj) if fastsurfer_compat else from_zero(np.asanyarray(image.dataobj))
     keeps_values = _is_uint8(image) if fastsurfer_compat else _is_unscaled_uint8(image)
     window = None if keeps_values else robust_window(data)
     if reordering is None:

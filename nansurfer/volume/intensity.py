@@ -15,12 +15,27 @@ _CROPPED_SHARE = 1.0 - 0.999  # of the non-zero voxels, the brightest; FastSurfe
 _BINS_BACK = 2
 _ZERO_BELOW = 1e-15
 
+_BACKGROUND_SHARE = 0.1  # of the voxels: background has most of them, and one grey level of tissue 0.02 at most
+
 
 class IntensityWindow(NamedTuple):
     """The linear map ``scale * (value - low)`` to 0..255."""
 
     low: float
     scale: float
+
+
+def from_zero(data: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """``data``, raised so that the darkest voxel is 0 where there are negative values and 0 is one value of many.
+
+    Steps that follow take 0 for background. So it is in most images with negative values too (standardised ones, and
+    those with an interpolation's ringing), but not in one whose air lies below 0: there, 0 is a grey of tissue.
+    """
+    low = data.min()
+    if low >= 0 or np.count_nonzero(data == 0) >= _BACKGROUND_SHARE * data.size:
+        return data
+    raised: npt.NDArray[np.float64] = np.subtract(data, low, dtype=np.float64)
+    return raised
 
 
 def robust_window(data: npt.NDArray[Any]) -> IntensityWindow:

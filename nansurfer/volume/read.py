@@ -17,6 +17,7 @@ from nibabel.imageglobals import logger as nibabel_logger
 from nibabel.spatialimages import SpatialImage
 
 from nansurfer.errors import InputFormatError, InputGeometryError, InputIntensityError, InputNotFoundError
+from nansurfer.files import other_half
 
 logger = logging.getLogger("nansurfer")
 
@@ -116,6 +117,9 @@ def _check_readable(path: Path) -> None:
         raise InputNotFoundError(f"{path} cannot be read ({error.strerror}); check the path.") from error
     if not path.name.lower().endswith(EXTENSIONS):
         raise InputFormatError(f"{path} has none of the extensions we read: {', '.join(EXTENSIONS)}.")
+    other = other_half(path)
+    if other is not None and not other.exists():
+        raise InputNotFoundError(f"{path} is half an image, and {other} is missing; put it beside it.")
 
 
 @contextmanager
@@ -125,8 +129,6 @@ def _damage_reported(path: Path) -> Iterator[None]:
     try:
         with np.errstate(all="ignore"):
             yield
-    except FileNotFoundError as error:  # the other half of an .img/.hdr pair
-        raise InputNotFoundError(f"{path} cannot be read: {error.filename or error} is missing.") from error
     except MemoryError:
         raise
     except Exception as error:  # nibabel lets through a dozen kinds: of gzip, zlib, struct, numpy, its own

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -64,8 +65,8 @@ def import_files(paths: Iterable[str | Path], name: str = "official") -> dict[Vi
 
 
 def _view_of(path: Path, known: KnownSet) -> View:
-    if not path.is_file():
-        raise WeightsError(f"{path} is not there or no file; give the files that were fetched.")
+    if not (path.is_file() and os.access(path, os.R_OK)):
+        raise WeightsError(f"{path} is not there or no file that may be read; give the files that were fetched.")
     views = [view for view in VIEWS if names_view(path, view)]
     if len(views) != 1:
         raise WeightsError(

@@ -1,4 +1,4 @@
-"""Give compact weights the size of FastSurfer's own network: channels of zeros, same labels, nine times the work.
+"""Give compact weights the size of FastSurfer's own network: channels of zeros, same labels, eight times the work.
 
     python scripts/benchmarks/widen.py compact wide
 

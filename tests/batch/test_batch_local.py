@@ -22,7 +22,7 @@ from nansurfer.batch.memory import memory_per_worker_mb
 from nansurfer.batch.worker import Outcome, failure
 from nansurfer.errors import ConfigError, OutputError, WeightsError
 from nansurfer.pipeline import make_options
-from nansurfer.pipeline.outputs import staged_folder
+from nansurfer.pipeline.outputs import staged_folder, write_record
 
 OPTIONS = make_options(device="cpu")
 
@@ -149,6 +149,29 @@ def told_again(told, folder: Path, *names: str, **how: Any) -> tuple[dict[str, R
     for record in others:
         RecordFile(folder).append(record)
     return result
+
+
+def test_what_is_finished_with_other_options_is_a_warning(told, tmp_path: Path, caplog) -> None:
+    told("a", "b")
+    finish(tmp_path, "a")
+
+    def warnings(**how: Any) -> list[str]:
+        caplog.clear()
+        told("a", "b", **how)
+        return caplog.messages
+
+    def record(**options: Any) -> None:
+        write_record(tmp_path / "a", {"input": {}, "timings_s": {}, "options": options})
+
+    assert warnings() == []  # a damaged record does not tell
+    record(weights="compact", compute={"threads": 3, "precision": "auto"})
+    assert warnings() == []
+    record(weights="official", views=["axial", "sagittal"])
+    assert warnings() == [
+        "a and perhaps others are finished, but with weights official instead of compact, views axial,sagittal instead "
+        "of axial,coronal,sagittal; use --overwrite to do them again."
+    ]
+    assert warnings(batch=BatchOptions(overwrite=True)) == []
 
 
 def test_records_that_cannot_be_written_end_the_batch(told, monkeypatch) -> None:

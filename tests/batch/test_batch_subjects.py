@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -39,8 +40,8 @@ def test_paths_are_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_a_folder_of_images(tmp_path: Path) -> None:
-    touch(tmp_path, "b.nii", "a.mgz", "c.img", "c.hdr", "notes.txt", ".d.mgz", "deeper/e.mgz")
-    assert found(tmp_path) == [("a", "a.mgz"), ("b", "b.nii"), ("c", "c.img")]
+    touch(tmp_path, "b.nii", "a.mgz", "c.img", "c.hdr", "f.HDR", "f.IMG", "notes.txt", ".d.mgz", "deeper/e.mgz")
+    assert found(tmp_path) == [("a", "a.mgz"), ("b", "b.nii"), ("c", "c.img"), ("f", "f.IMG")]
 
 
 def test_a_freesurfer_subjects_folder(tmp_path: Path) -> None:
@@ -63,6 +64,7 @@ def test_globs(tmp_path: Path) -> None:
         ("list.txt", "one/a.mgz\n\n# not this one\ntwo/a.mgz, second\n"),
         ("list.csv", "path,id\none/a.mgz,\ntwo/a.mgz,second\n"),
         ("list.csv", "id,age,path\na,30,one/a.mgz\nsecond,40,two/a.mgz\n"),
+        ("list.csv", "Path, ID\n one/a.mgz ,\n,,\ntwo/a.mgz, second\n"),
         ("list.csv", '\ufeff"one/a.mgz"\r\n"two/a.mgz","second"\r\n'),
         ("list.tsv", "one/a.mgz\ta\ntwo/a.mgz\tsecond\n"),
     ],
@@ -93,7 +95,7 @@ def test_participants(tmp_path: Path) -> None:
         (["list.txt"], "list.txt", InputFormatError, "does not list images"),
         ([], "list.csv", InputNotFoundError, "list.csv cannot be read"),
         (["a.mgz", "a.nii"], ".", ConfigError, r"a\.mgz and .*a\.nii would both be subject a"),
-        (["logs.mgz"], ".", ConfigError, "cannot be subject logs"),
+        (["logs.mgz"], ".", ConfigError, "cannot be subject 'logs'"),
     ],
 )
 def test_what_cannot_be(tmp_path: Path, names: list[str], entry: str, error: type[Exception], said: str) -> None:
@@ -102,7 +104,15 @@ def test_what_cannot_be(tmp_path: Path, names: list[str], entry: str, error: typ
         find_subjects([tmp_path / entry])
 
 
-def test_a_name_in_a_list_is_that_of_a_folder(tmp_path: Path) -> None:
-    (tmp_path / "list.csv").write_text("a.mgz,../elsewhere\n")
-    with pytest.raises(ConfigError, match=r"'\.\./elsewhere'"):
+@pytest.mark.parametrize("name", ["../elsewhere", "..", "logs", ".hidden", "a\0b"])
+def test_a_name_in_a_list_is_that_of_a_folder(tmp_path: Path, name: str) -> None:
+    (tmp_path / "list.csv").write_text(f"a.mgz,{name}\n")
+    with pytest.raises(ConfigError, match=rf"a\.mgz cannot be subject {re.escape(repr(name))}; give it another name"):
         find_subjects([tmp_path / "list.csv"])
+
+
+@pytest.mark.parametrize("text", ['"a.mgz\nb.mgz\n', "a" * 200_000])
+def test_a_list_that_is_no_csv(tmp_path: Path, text: str) -> None:
+    (tmp_path / "list.txt").write_text(text)
+    with pytest.raises(InputFormatError, match=r"list\.txt is no list of files \(.*\); save it as CSV\."):
+        find_subjects([tmp_path / "list.txt"])

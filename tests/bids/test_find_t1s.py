@@ -73,6 +73,14 @@ def test_only_where_t1s_may_lie_is_looked_into(dataset: Path) -> None:
     assert names(dataset) == NAMES
 
 
+@pytest.mark.parametrize("given", [".", "../raw", "../raw/sub-01/..", "../out/../raw"])
+def test_relative_paths(dataset: Path, monkeypatch: pytest.MonkeyPatch, given: str) -> None:
+    (dataset.parent / "out").mkdir()
+    monkeypatch.chdir(dataset)
+    assert find_t1s(given)[0].path == dataset / FOUND[0]
+    assert find_subjects([given], ["10"])[0].path == dataset / FOUND[-1]
+
+
 def test_as_input_of_a_batch(dataset: Path) -> None:
     assert [subject.sid for subject in find_subjects([dataset], ["sub-10"])] == ["sub-10"]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import gzip
 import io
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -144,6 +145,27 @@ def test_absent_cuda(segment, blob_path: Path, tmp_path: Path, monkeypatch) -> N
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     done = segment(blob_path, "--device", "cuda")
     assert_refused(done, 11, "Device 'cuda' was asked for, but PyTorch", tmp_path / "out")
+
+
+@pytest.mark.parametrize("finished", [False, True])
+def test_an_input_that_may_not_be_read(
+    segment, instant_network, blob_path: Path, tmp_path: Path, monkeypatch, finished
+) -> None:
+    may_open, may_access = Path.open, os.access
+
+    def opened(self: Path, *arguments: object, **options: object) -> object:
+        if self == blob_path:
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return may_open(self, *arguments, **options)
+
+    if finished:
+        assert segment(blob_path, "-q").exit_code == 0
+    monkeypatch.setattr(Path, "open", opened)
+    monkeypatch.setattr("os.access", lambda path, mode: str(path) != str(blob_path) and may_access(path, mode))
+    done = segment(blob_path)
+    monkeypatch.undo()
+    assert done.exit_code == 3
+    assert done.err.endswith(f"nansurfer: {blob_path} cannot be read (Permission denied); check the path.\n")
 
 
 def test_no_brain(segment, instant_network: np.ndarray, blob_path: Path, tmp_path: Path) -> None:

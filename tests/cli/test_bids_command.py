@@ -101,6 +101,15 @@ def test_derivatives_of_those_that_have_a_result(
     assert json.loads((out / "dataset_description.json").read_text())["DatasetType"] == "derivative"
 
 
+def test_paths_from_a_neighbouring_folder(
+    nansurfer: Callable[..., Any], dataset: Path, monkeypatch: pytest.MonkeyPatch, batches: list[list[str]]
+) -> None:
+    monkeypatch.chdir(dataset / "sub-01")
+    assert nansurfer("bids", "..", "../../out", "participant", "--participant-label", "01").exit_code == 0
+    assert (dataset.parent / "out/sub-01/anat/sub-01_desc-brain_mask.nii.gz").is_file()
+    assert nansurfer("bids", "..", "../../out", "group").exit_code == 0
+
+
 def test_derivatives_that_cannot_be_written(
     nansurfer: Callable[..., Any], dataset: Path, tmp_path: Path, batches: list[list[str]]
 ) -> None:

@@ -158,6 +158,7 @@ def test_equivalence(nansurfer, pairs: Path, tmp_path: Path) -> None:
         (["{a}", "{b}", "--margin", "0.01"], 12, "at least 2 pairs"),
         (["--pairs", "{pairs}", "--margin", "1"], 12, "fraction between 0 and 1"),
         (["{a}", "nobody"], 3, "nobody does not exist"),
+        (["{a}", "{b}", "--csv", "/proc/c/c.csv"], 8, "/proc/c could not be written"),
         (["--pairs", "nothing.csv"], 3, "nothing.csv cannot be read"),
     ],
 )
@@ -184,6 +185,8 @@ def test_other_grids_are_5(nansurfer, a: Path, tmp_path: Path) -> None:
         ("a,b\na.mgz\n", "does not list pairs"),
         ("id,a,b\n1,x,y\n1,z,w\n", "lists the same id twice"),
         ("a,b\nx,y\nx,y\n", "lists the same pair twice"),
+        ("A,B\nx,y\n\nx,y\n", "lists the same pair twice"),
+        ('a,b\n"x,y\n', "is no list of files (unexpected end of data)"),
         ("a,b\nx\xff,y\n", "no text in UTF-8"),
     ],
 )

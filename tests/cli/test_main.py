@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -49,6 +51,32 @@ def test_help_loads_nothing_heavy() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout.splitlines()[-1] == "set()"
+
+
+ARGUMENTS = {
+    "segment": "INPUT",
+    "batch": "INPUT ...",
+    "batch status": "DIR",
+    "bids": "BIDS_DIR OUTPUT_DIR participant|group",
+    "compare": "A B",
+    "sweep": "INPUT",
+    "bench": "INPUT",
+    "example": "",
+    "weights list": "",
+    "weights download": "NAME",
+    "weights verify": "NAME_OR_DIR",
+    "weights import": "FILE ...",
+    "weights path": "NAME_OR_DIR",
+    "weights export": "NAME_OR_DIR",
+}
+
+
+@pytest.mark.parametrize("command", ARGUMENTS)
+def test_usage_names_the_arguments(nansurfer, command) -> None:
+    done = nansurfer(*command.split(), "--help")
+    [usage] = re.findall(rf"Usage: [^\[]* {command} (.*?)\n *\n", done.out, re.DOTALL)
+    arguments = re.sub(r"[{}\[\]]", "", usage.replace("...", " ...")).split()  # brackets mark what is required
+    assert arguments == ["OPTIONS", *ARGUMENTS[command].split()]
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
@@ -96,6 +124,15 @@ def test_an_error_is_a_sentence_and_its_exit_code(nansurfer, monkeypatch, kind) 
     assert done.exit_code == kind.exit_code
     assert done.err == "nansurfer: What was found; what to do.\n"
     assert done.out == ""
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+def test_what_is_printed_finds_no_room() -> None:
+    command = [sys.executable, "-m", "nansurfer", "--version"]
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60, check=False)
+    sentence = "The disk is full: standard output could not be written; free some space or choose another folder."
+    assert (done.returncode, done.stderr) == (8, f"nansurfer: {sentence}\n")
 
 
 def test_verbose_shows_where_it_comes_from(nansurfer, monkeypatch) -> None:

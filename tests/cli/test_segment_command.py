@@ -61,6 +61,13 @@ def test_a_run_tells_its_stages_and_ends_with_a_table(segment, tmp_path: Path) -
     assert (tmp_path / "blob" / "nansurfer.json").is_file()
 
 
+def test_paths_are_whole_on_a_narrow_terminal(segment, monkeypatch) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    cells = [line.split("│")[2].strip() for line in segment().out.splitlines() if line.count("│") == 3]
+    assert "…" not in "".join(cells)
+    assert "mri/aparc.DKTatlas+aseg.deep.mgz" in "".join(cells)
+
+
 def test_quiet_is_silent_and_options_are_recorded(segment, tmp_path: Path) -> None:
     done = segment(
         "--quiet", "--sid", "s 1", "--views", "axial, sagittal", "--vox-size", "1", "--threads", "1", "--device", "cpu"
@@ -88,6 +95,38 @@ def test_a_finished_subject_is_not_done_again(segment, monkeypatch, tmp_path: Pa
     assert f"{tmp_path / 'blob'} is finished already; use --overwrite to do it again." in done.err
     assert record.read_text() == before
     monkeypatch.undo()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--views", "axial"], "views axial,coronal,sagittal instead of axial"),
+        (["--native"], "native False instead of True"),
+        (["--nan", "off"], "nan auto instead of off"),
+        (["--threshold", "0.75", "--vox-size", "1"], "vox_size min instead of 1.0, threshold None instead of 0.75"),
+    ],
+)
+def test_a_finished_subject_with_other_options_is_a_warning(segment, tmp_path: Path, arguments, said) -> None:
+    assert segment("-q").exit_code == 0
+    done = segment("-q", *arguments)
+    assert done.exit_code == 0
+    assert done.err.endswith(
+        f"{tmp_path / 'blob'} is finished already, but with {said}; use --overwrite to do it again.\n"
+    )
+    assert segment("-q", "--threads", "1", "--batch-size", "2", "--no-report", "--force").err == ""
+
+
+def test_another_programs_files_are_not_replaced(segment, tmp_path: Path) -> None:
+    theirs = tmp_path / "blob" / "mri" / "orig" / "001.mgz"
+    theirs.parent.mkdir(parents=True)
+    theirs.write_text("raw data")
+    done = segment()
+    assert done.exit_code == 8
+    assert f"{tmp_path / 'blob'} holds mri/orig/001.mgz but no nansurfer.json" in done.err
+    assert [path for path in (tmp_path / "blob").rglob("*") if path.is_file()] == [theirs]
+    assert theirs.read_text() == "raw data"
+    assert segment("-q", "--overwrite").exit_code == 0
+    assert theirs.stat().st_size > 100
 
 
 def test_unless_asked_for(segment, tmp_path: Path) -> None:

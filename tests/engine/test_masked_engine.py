@@ -18,6 +18,7 @@ from engine_cases import (
     exact_slices,
     random_heads,
     random_slices,
+    shallow_network,
     small_network,
 )
 from scipy import ndimage
@@ -40,6 +41,16 @@ def vinn():
 @THRESHOLDS
 def test_as_the_reference(vinn, policy) -> None:
     assert_the_reference(MaskedEngine(vinn, TOGETHER, policy), vinn, policy, exact_slices(6), random_heads(6))
+
+
+@pytest.mark.parametrize("threshold", [0.5, 1.0])
+@pytest.mark.parametrize("count_include_pad", [False, True])
+@pytest.mark.parametrize("fill", ["zero", "mean"])
+def test_other_fills_as_the_reference(threshold, count_include_pad, fill) -> None:
+    network = shallow_network()  # means are rounded
+    policy = NaNPolicy("background", threshold, fill, count_include_pad=count_include_pad)
+    engine = MaskedEngine(network, TOGETHER, policy)
+    assert_the_reference(engine, network, policy, random_slices(6), random_heads(6), tolerance=1e-5)
 
 
 @pytest.mark.parametrize("threshold", [0.4, 0.5])
@@ -143,13 +154,11 @@ def test_numbers_too_large_for_float16_are_told() -> None:
         engine.logits(random_slices(1), 1.0, random_heads(1))
 
 
-@pytest.mark.parametrize(
-    "policy", [NaNPolicy("off"), NaNPolicy("aggressive"), NaNPolicy("conservative"), replace(POLICY, fill="mean")]
-)
-def test_other_policies_are_refused(vinn, policy) -> None:
-    assert not MaskedEngine.serves(policy)
+@pytest.mark.parametrize("mode", ["off", "aggressive", "conservative"])
+def test_other_modes_are_refused(vinn, mode) -> None:
+    assert not MaskedEngine.serves(NaNPolicy(mode))
     with pytest.raises(ConfigError, match="--engine reference"):
-        MaskedEngine(vinn, CPU, policy)
+        MaskedEngine(vinn, CPU, NaNPolicy(mode))
 
 
 class TestCrops:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import nibabel as nib
@@ -218,6 +219,20 @@ class TestFinished:
         assert not holds_result_of(folder, image)
         assert not is_finished(folder.parent / "absent")
         assert not is_finished(folder.parent / ("long" * 100))
+
+    @pytest.mark.parametrize("path", [ORIGINAL, CONFORMED, LABELS, MASK, ASEG, STATS])
+    def test_another_programs_subject(self, tmp_path: Path, image: Path, path: Path) -> None:
+        fill(tmp_path / "bert", **{"surf__lh.white": "theirs"})
+        assert not holds_result_of(tmp_path / "bert", image)
+        (tmp_path / "bert" / path).parent.mkdir(parents=True)
+        (tmp_path / "bert" / path).touch()
+        with pytest.raises(
+            OutputError, match=rf"bert holds {re.escape(str(path))} but no nansurfer.json: .* --overwrite"
+        ):
+            holds_result_of(tmp_path / "bert", image)
+        (tmp_path / "bert" / RECORD).write_text("{}")
+        with pytest.raises(OutputError, match="looks finished but cannot be read"):
+            holds_result_of(tmp_path / "bert", image)
 
     def test_the_input_may_have_moved(self, folder: Path, image: Path, tmp_path: Path) -> None:
         assert holds_result_of(folder, image.rename(tmp_path / "moved.mgz"))

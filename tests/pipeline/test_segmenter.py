@@ -295,14 +295,14 @@ class TestSegmenter:
             ({"nan": "aggressive"}, "reference"),
             ({"nan": "off"}, "fast"),
             ({"fastsurfer_compat": True}, "reference"),
-            ({"fill": "mean"}, "reference"),
+            ({"fill": "mean"}, "masked"),
             ({"paper_compat": True}, "reference"),
             ({"engine": "masked"}, "masked"),
             ({"precision": "bfloat16"}, "masked"),
             ({"precision": "bfloat16", "nan": "off"}, "reference"),
             ({"precision": "float16"}, "fast"),
             ({"fold": False}, "masked"),
-            ({"fold": False, "fill": "mean"}, "reference"),
+            ({"fold": False, "nan": "conservative"}, "reference"),
         ],
     )
     def test_the_engine_that_serves(self, tiny_weights: Path, monkeypatch, choices, expected) -> None:

@@ -218,6 +218,12 @@ class TestMeasures:
             next(run(0.5))
         assert not (tmp_path / "sweep").exists()
 
+    def test_a_folder_that_cannot_be_written_is_told_before_the_work(self, run, machine: Machine, tmp_path) -> None:
+        (tmp_path / "sweep").touch()
+        with pytest.raises(OutputError, match="sweep could not be written"):
+            next(run(0.5))
+        assert machine.runs == 0
+
     def test_where_nothing_was_computed_nothing_bounds(self, run, machine: Machine, tmp_path: Path) -> None:
         machine.skipped_windows = 100
         _, sparse = run(0.5)

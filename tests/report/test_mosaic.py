@@ -77,6 +77,15 @@ def test_empty_everything_is_a_picture(head: np.ndarray) -> None:
     assert image.width == 1920
 
 
+@pytest.mark.parametrize(("caption", "same"), [("Jürgen", "Jurgen"), ("two\nlines", "two lines"), ("a · b", "a · b")])
+def test_captions(head: np.ndarray, labels: np.ndarray, caption: str, same: str) -> None:
+    shown, expected, other = (
+        np.asarray(mosaic(head, labels, load_table(), AFFINE, caption=text)) for text in (caption, same, same + "   .")
+    )
+    np.testing.assert_array_equal(shown, expected)
+    assert np.any(shown != other)
+
+
 def test_labels_beyond_the_head_are_shown(head: np.ndarray, labels: np.ndarray) -> None:
     labels[:] = 0
     labels[76:79, 30:50, 30:50] = LEFT_PUTAMEN

@@ -167,6 +167,28 @@ class TestReordering:
         assert np.mean(clipped[clipped > 0] == 255) > 0.5
 
 
+class TestAirBelowZero:
+    @pytest.mark.parametrize("axes", [np.eye(3), rotation(20)], ids=["reordered", "interpolated"])
+    def test_where_zero_lies_does_not_matter(self, axes):
+        affine = nib.affines.from_matvec(axes @ LIA_1MM[:3, :3])
+        data = head(dtype=np.int16)
+        expected = conform(nib.Nifti1Image(data, affine))
+        assert np.array_equal(conform(nib.Nifti1Image(data - np.int16(100), affine)).dataobj, expected.dataobj)
+
+    def test_fastsurfer_blackens_tissue_of_value_zero(self):
+        data = head(dtype=np.int16)
+        image = nib.Nifti1Image(data - np.int16(100), LIA_1MM)
+        ours, theirs = (np.asanyarray(conform(image, fastsurfer_compat=compat).dataobj) for compat in (False, True))
+        black = (theirs == 0) & (ours > 0)
+        assert np.count_nonzero(black) == np.count_nonzero(data == 100)
+
+    def test_background_of_standardised_values_stays_black(self):
+        data = head(dtype=np.float32)
+        data[data > 0] = (data[data > 0] - 128.5) / 74
+        result = np.asanyarray(conform(nib.Nifti1Image(data, LIA_1MM)).dataobj)
+        assert np.count_nonzero(result) == pytest.approx(np.count_nonzero(data), rel=0.01)
+
+
 class TestInterpolation:
     AFFINE = np.block([[rotation(7) @ LIA_1MM[:3, :3] * [0.8, 0.9, 1.2], np.c_[[90, -100, 110]]], [0, 0, 0, 1]])
 

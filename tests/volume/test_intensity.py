@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from nansurfer.volume.intensity import IntensityWindow, robust_window, to_uint8
+from nansurfer.volume.intensity import IntensityWindow, from_zero, robust_window, to_uint8
 
 SHAPE = (10, 20, 25)  # 5000 voxels
 
@@ -27,6 +27,23 @@ def test_robust_window_is_fastsurfers(values, window):
 def test_robust_window_does_not_depend_on_the_layout():
     values = np.random.default_rng(0).normal(100, 30, SHAPE).astype(np.float32)
     assert robust_window(np.asfortranarray(values)) == robust_window(values)
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ([0, 3, 5], [0, 3, 5]),
+        ([2, 3, 5], [2, 3, 5]),
+        ([-2, -1, 3], [0, 1, 5]),
+        ([-2, 0, 3], [-2, 0, 3]),  # a third of it is 0
+        ([-2, 0, *range(1, 9)], [-2, 0, *range(1, 9)]),  # a tenth
+        ([-2, 0, *range(1, 10)], [0, 2, *range(3, 12)]),
+        ([-32768, 32767], [0, 65535]),
+    ],
+)
+def test_from_zero(values, expected):
+    for dtype in (np.int16, np.float32):
+        assert from_zero(np.array(values, dtype)).tolist() == expected
 
 
 def test_to_uint8_windows_clips_and_rounds_half_to_even():

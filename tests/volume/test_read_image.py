@@ -107,11 +107,15 @@ class TestNotFound:
         with pytest.raises(InputNotFoundError, match="Permission denied"):
             read_image(path)
 
-    def test_half_a_pair(self, tmp_path):
-        save(nifti(), tmp_path / "t1.img")
-        (tmp_path / "t1.img").unlink()
-        with pytest.raises(InputNotFoundError, match=r"t1\.img is missing"):
-            read_image(tmp_path / "t1.hdr")
+    @pytest.mark.parametrize(
+        ("half", "other"), [("t1.hdr", "t1.img"), ("t1.img", "t1.hdr"), ("T1.HDR", "T1.IMG"), ("T1.IMG", "T1.HDR")]
+    )
+    def test_half_a_pair(self, half, other, tmp_path):
+        save(nifti(), tmp_path / other)
+        assert read_image(tmp_path / half).shape == DATA.shape
+        (tmp_path / other).unlink()
+        with pytest.raises(InputNotFoundError, match=rf"{half} is half an image, and .*{other} is missing; put it"):
+            read_image(tmp_path / half)
 
 
 class TestFormat:
@@ -125,6 +129,8 @@ class TestFormat:
     @pytest.mark.parametrize("suffix", [".nii", ".nii.gz", ".mgz", ".mgh", ".img"])
     def test_no_image_inside(self, suffix, content, tmp_path):
         (tmp_path / f"t1{suffix}").write_bytes(content)
+        if suffix == ".img":
+            (tmp_path / "t1.hdr").write_bytes(content)
         with pytest.raises(InputFormatError, match="is not an image we can read"):
             read_image(tmp_path / f"t1{suffix}")
 

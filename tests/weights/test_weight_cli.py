@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from nansurfer.cli.weights import app
+from nansurfer.cli.weights import _progress_bars, app
 from nansurfer.errors import DownloadError, WeightsError
 from nansurfer.weights import resolve, verify
 
@@ -35,6 +35,19 @@ def test_import_then_verify_path_and_download(publish: Callable[..., Path], chec
     assert shown.count("yes") == 3
     assert run("path", "official") == f"{folder}\n"
     assert run("download", "--offline") == f"{folder}\n"
+
+
+def test_bars_are_for_what_is_fetched(capsys: pytest.CaptureFixture[str]) -> None:
+    with _progress_bars():
+        pass
+    assert capsys.readouterr() == ("", "")
+    with _progress_bars() as report:
+        for n_bytes in (0, 5, 10):
+            report("axial.pkl", n_bytes, 10)
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "axial.pkl" in err
+    assert "10/10 bytes" in err
 
 
 def test_verify_a_folder_without_a_record(bundle: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial, reduce
 from typing import Any, Literal, NamedTuple, get_args
@@ -28,6 +27,7 @@ from nansurfer.nn.functional.windows import (
 
 Fill = Literal["mean", "zero", "blank"]
 
+_GATHERED = 1 << 24  # places in mixed windows at a time
 _ROUNDING = 1e-12  # relative; a threshold of 0.7 is a little more than 7 of 10 in binary
 
 
@@ -113,10 +113,10 @@ def nan_conv2d(
 
     Notes
     -----
-    conv(filled) = conv(x with 0 for NaN) + mean · conv(NaN mask), so nothing is unfolded. Skipping is decided on
-    integer counts. The NaN convolution of "NaN Pooling and Convolution Accelerate U-Nets" (2025), whose code averages
-    over the whole batch; here no sample sees another. ``"zero"``, ``"blank"`` and not counting the
-    padding are ours.
+    conv(filled) = conv(x with 0 for NaN) + mean · conv(NaN mask), the latter in the few windows that have both; the
+    others stay PyTorch's to the bit. Skipping is decided on integer counts. The NaN convolution of "NaN Pooling and
+    Convolution Accelerate U-Nets" (2025), whose code averages over the whole batch; here no sample sees another.
+    ``"zero"``, ``"blank"`` and not counting the padding are ours.
     """
     options = ConvOptions(threshold, count_include_pad, fill)
     output, kinds = convolve(2, x, weight, bias, stride, padding, dilation, groups, padding_mode, options, blank)
@@ -169,23 +169,60 @@ def convolve(
     convolution = F.conv2d if dims == 2 else F.conv3d
     conv = partial(convolution, stride=stride, padding=padding, dilation=dilation, groups=groups)
     padded = pad(x)
-    missing = padded.isnan()
-    if not missing.any():
+    missing = _grouped(padded.isnan(), groups)
+    missing_at = missing.sum(2, dtype=torch.int32)
+    if not missing_at.any():
         return conv(padded, weight, bias), None
     windows = Windows(kernel, per_axis(stride, dims), dilated, before, after)
-    counts = _count(missing, windows, groups, options.count_include_pad)
+    counts = _count(missing_at, windows, weight.shape[1], options.count_include_pad)
     skipped = _reaches(counts, options.threshold)
     kinds = WindowKinds(skipped, (counts.missing > 0) & ~skipped)
     if options.fill == "blank":
         output = conv(pad(torch.where(x.isnan(), _fitting_blank(blank, x), x)), weight, bias)
     else:
-        known = padded.masked_fill(missing, 0)
+        known = padded.nan_to_num(posinf=torch.inf, neginf=-torch.inf)
         output = conv(known, weight, bias)
         if options.fill == "mean":
-            share = _mask_response(conv, missing, weight, groups)
-            output = _add_means(output, _means(known, counts, windows, groups), share, kinds.mixed)
-    by_group = _grouped(output, groups)
-    return by_group.masked_fill(skipped.unsqueeze(2), torch.nan).flatten(1, 2), kinds
+            if (missing_at % weight.shape[1] == 0).all():  # as behind every NaN convolution
+                missing = missing[:, :, :1]
+            add_means(output, known, missing, kinds.mixed, counts.values - counts.missing, windows, weight)
+    nan_if_skipped = torch.zeros_like(skipped, dtype=output.dtype).masked_fill_(skipped, torch.nan)
+    return (_grouped(output, groups) + nan_if_skipped.unsqueeze(2)).flatten(1, 2), kinds
+
+
+def add_means(
+    output: Tensor, known: Tensor, missing: Tensor, mixed: Tensor, n_known: Tensor, windows: Windows, weight: Tensor
+) -> None:
+    """Add to the mixed windows of a convolution what the mean of their other values makes of their NaN.
+
+    Parameters
+    ----------
+    output
+        Convolution (N, out channels, *output) of ``known``, with or without a bias; changed.
+    known
+        Input (N, C, *spatial) with 0 where values are missing.
+    missing
+        Where they are, bool (N, groups, C / groups, *spatial), or (N, groups, 1, *spatial) where channels are alike.
+    mixed
+        Windows to change, bool (N, groups, *output).
+    n_known
+        Values of each window that are not missing, integer, of the same shape.
+    windows, weight
+        The convolution's.
+    """
+    groups, channels = mixed.shape[1], weight.shape[1]
+    sums = _box_sum(_grouped(known, groups).sum(2, dtype=accumulation_dtype(known)), windows)
+    means = sums / n_known.clamp(min=1)
+    kernels = weight.movedim(1, -1).reshape(groups, -1, windows.taps_each, channels)
+    if missing.shape[2] < channels:
+        kernels = kernels.sum(3, keepdim=True)
+    for group in range(groups):
+        into = _grouped(output, groups)[:, group].movedim(1, -1)
+        for places in torch.split(mixed[:, group].nonzero(), _GATHERED // (channels * windows.taps_each)):
+            at = places.unbind(1)
+            masks = windows.at(places, missing[:, group]).flatten(1)
+            share = F.linear(masks.to(weight.dtype), kernels[group].flatten(1))
+            into.index_put_(at, means[:, group][at].to(share.dtype).unsqueeze(1) * share, accumulate=True)
 
 
 class _Counts(NamedTuple):
@@ -214,16 +251,15 @@ def _explicit_padding(padding: Size | str, kernel: Sizes, dilation: Sizes) -> tu
     return amounts, amounts
 
 
-def _count(missing: Tensor, windows: Windows, groups: int, count_include_pad: bool) -> _Counts:
-    per_position = _grouped(missing, groups).sum(2, dtype=torch.int32)
-    channels = missing.shape[1] // groups
+def _count(missing: Tensor, windows: Windows, channels: int, count_include_pad: bool) -> _Counts:
+    """Counts from how many of so many channels are missing at each position, int32 (N, groups, *spatial)."""
     most = channels * math.prod(windows.kernel)
     if count_include_pad:
         values = torch.tensor(most, device=missing.device)
     else:
         image = torch.full((1, 1, *missing.shape[2:]), channels, device=missing.device)
         values = _box_sum(image, windows)
-    return _Counts(_box_sum(per_position, windows), values, most)
+    return _Counts(_box_sum(missing, windows), values, most)
 
 
 def _box_sum(x: Tensor, windows: Windows) -> Tensor:
@@ -247,29 +283,6 @@ def _fitting_blank(blank: Tensor | None, x: Tensor) -> Tensor:
             f"The blank response was recorded for an input of shape {tuple(blank.shape)}, this one's is "
             f"{tuple(x.shape[1:])}; run record_blank at this size."
         ) from error
-
-
-def _means(known: Tensor, counts: _Counts, windows: Windows, groups: int) -> Tensor:
-    """Mean of each window's values that are not NaN, 0 where there is none, (N, groups, *output)."""
-    sums = _grouped(known, groups).sum(2, dtype=accumulation_dtype(known))
-    return _box_sum(sums, windows) / (counts.values - counts.missing).clamp(min=1)
-
-
-def _mask_response(conv: Callable[..., Tensor], missing: Tensor, weight: Tensor, groups: int) -> Tensor:
-    """The convolution of the NaN mask, (N, out channels, *output)."""
-    by_group = _grouped(missing, groups)
-    anywhere = by_group.any(2)
-    if (by_group == anywhere.unsqueeze(2)).all():  # the same in all channels, as behind every NaN convolution
-        return conv(anywhere.to(weight.dtype), weight.sum(1, keepdim=True))
-    return conv(missing.to(weight.dtype), weight)
-
-
-def _add_means(output: Tensor, means: Tensor, share: Tensor, mixed: Tensor) -> Tensor:
-    """``output`` plus ``means`` times ``share`` in mixed windows; the others stay PyTorch's to the bit."""
-    groups = mixed.shape[1]
-    output, share = _grouped(output, groups), _grouped(share, groups)
-    corrected = output + means.to(output.dtype).unsqueeze(2) * share
-    return torch.where(mixed.unsqueeze(2), corrected, output).flatten(1, 2)
 
 
 def _skipped(output: Tensor, groups: int, kinds: WindowKinds | None) -> Tensor:

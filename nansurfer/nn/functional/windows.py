@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
@@ -52,6 +53,30 @@ class Windows:
         )
         everything = (slice(None), slice(None))
         return [x[everything + index] for index in indices]
+
+    def at(self, places: Tensor, x: Tensor) -> Tensor:
+        """Values (n, taps, C) of some windows, given by sample and position, int64 (n, 1 + dims); padding holds 0."""
+        if any(self.before) or any(self.after):
+            x = F.pad(x, pad_argument(self.before, self.after))
+        steps = [
+            math.prod(x.shape[3 + axis :]) for axis in range(len(self.kernel))
+        ]  # from place to place along an axis
+        samples, *position = places.unbind(1)
+        first = samples * math.prod(x.shape[2:])
+        for index, stride, step in zip(position, self.stride, steps, strict=True):
+            first = first + index * (stride * step)
+        taps = [
+            sum(tap * dilation * step for tap, dilation, step in zip(place, self.dilation, steps, strict=True))
+            for place in product(*map(range, self.kernel))
+        ]
+        seen = first.unsqueeze(1) + torch.tensor(taps, device=places.device)
+        values = x.movedim(1, -1).reshape(-1, x.shape[1]).index_select(0, seen.flatten())
+        return values.view(*seen.shape, x.shape[1])
+
+    @property
+    def taps_each(self) -> int:
+        """Places in a window."""
+        return math.prod(self.kernel)
 
 
 def spans(kernel: Sizes, dilation: Sizes) -> list[int]:
