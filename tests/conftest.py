@@ -103,24 +103,18 @@ def blob_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def instant_network(monkeypatch: pytest.MonkeyPatch) -> np.ndarray:
     """The classes (X, Y, Z) that every segmentation of this test finds at once: a brain of 884 ml."""
-    from nansurfer.pipeline.brain import BrainRegion
-
     classes = np.zeros((256, 256, 256), np.uint8)
     classes[80:128, 80:176, 80:176] = 19  # right white matter; LIA, so right comes first
     classes[128:176, 80:176, 80:176] = 1
     classes[100:110, 80:176, 80:90] = 35  # caudal middle frontal, of which the network does not know the side
 
-    def aggregate_views(scene, models, progress, *, nan_wins, on_counts):
+    def aggregate_views(scene, models, progress, *, nan_wins, on_counts, restrict):
         for view in models if on_counts else ():
             on_counts(view, 100, 256, _half_skipped())
         return classes
 
-    def find_brain(scene, models, progress, *, counting):
-        return BrainRegion(scene, None, np.zeros(0, bool), share=1.0, slices=0)
-
     segment = importlib.import_module("nansurfer.pipeline.segment")
     monkeypatch.setattr(segment, "aggregate_views", aggregate_views)
-    monkeypatch.setattr(segment, "find_brain", find_brain)
     return classes
 
 

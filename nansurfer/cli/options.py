@@ -109,7 +109,7 @@ FindBrain = Annotated[
     bool | None,
     typer.Option(
         "--find-brain/--no-find-brain",
-        help="Find the brain first, and label only what is near it.",
+        help="Label only what is near to the brain, which the first view finds.",
         show_default="with auto at threshold 0.5",
         rich_help_panel=SKIPPING,
     ),

@@ -16,7 +16,7 @@ from nansurfer.engine.masked import MaskedEngine, check_masked_policy
 from nansurfer.engine.native import fast_kernels_available
 from nansurfer.engine.protocol import Engine
 from nansurfer.engine.reference import ReferenceEngine
-from nansurfer.engine.sums import LogitSum
+from nansurfer.engine.sums import LogitSum, zero_sums
 
 __all__ = [
     "ComputeOptions",
@@ -36,4 +36,5 @@ __all__ = [
     "is_out_of_memory",
     "keep_freed_memory",
     "resolve_device",
+    "zero_sums",
 ]

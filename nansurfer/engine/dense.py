@@ -47,6 +47,9 @@ class DenseEngine:
         self._computed = 0
         self._layers: SliceCounts | None = None
 
+    def prepare(self, size: tuple[int, int], scale: float) -> None:
+        """There is nothing to prepare."""
+
     @torch.inference_mode()
     def logits(self, slices: Slices, scale: float, head: Mask | None = None, wanted: Mask | None = None) -> Tensor:
         """Logits of thick slices.

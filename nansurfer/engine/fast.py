@@ -107,6 +107,10 @@ class FastEngine:
             return False
         return native.load_kernels(half=precision == "float16") is not None
 
+    def prepare(self, size: tuple[int, int], scale: float) -> None:
+        """Make the threads' workspaces for slices of a height and width, and record what an empty slice is like."""
+        self._prepare(size, scale)
+
     def logits(self, slices: Slices, scale: float, head: Mask | None = None, wanted: Mask | None = None) -> Tensor:
         """Logits of thick slices, NaN where they are skipped.
 

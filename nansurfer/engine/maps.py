@@ -86,8 +86,17 @@ def aligned_zeros(size: int, dtype: npt.DTypeLike = np.float32) -> Floats:
     """``size`` zeros, the first at the start of a page, that go back to the system as soon as they are dropped.
 
     Maps are too large to lie among other freed memory, which the process keeps: views would add up.
+
+    Raises
+    ------
+    MemoryError
+        There is not as much.
     """
-    memory = mmap.mmap(-1, size * np.dtype(dtype).itemsize, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    n_bytes = size * np.dtype(dtype).itemsize
+    try:
+        memory = mmap.mmap(-1, n_bytes, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    except OSError as error:
+        raise MemoryError(f"{n_bytes} bytes cannot be mapped") from error
     zeros: Floats = np.frombuffer(memory, dtype, size)
     return zeros
 

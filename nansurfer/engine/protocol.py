@@ -42,6 +42,10 @@ class Engine(Protocol):
     batch_size: int
     left_dense: tuple[str, ...]
 
+    def prepare(self, size: tuple[int, int], scale: float) -> None:
+        """Do what can be done for slices of a height and width before they are there."""
+        ...
+
     def logits(self, slices: Slices, scale: float, head: Mask | None = None, wanted: Mask | None = None) -> Tensor:
         """Logits float32 (N, classes, H, W), NaN where they were skipped."""
         ...

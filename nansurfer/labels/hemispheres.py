@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
 
 import numpy as np
 import numpy.typing as npt
@@ -34,7 +35,7 @@ _REACH_VOXELS = 4 * _SIGMA_VOXELS  # scipy cuts a Gaussian off at four standard 
 _log = logging.getLogger(__name__)
 
 
-def split_cortex(labels: Labels) -> Labels:
+def split_cortex(labels: Labels, threads: int = 1) -> Labels:
     """Labels in which every cortical parcel carries its own side's number.
 
     A 26-connected component of a parcel moves to the right (+1000) when its centre is strictly nearer to
@@ -46,6 +47,8 @@ def split_cortex(labels: Labels) -> Labels:
     ----------
     labels
         (X, Y, Z), signed integers: the network's labels, see `classes_to_labels`.
+    threads
+        Parcels at a time.
 
     Returns
     -------
@@ -66,27 +69,32 @@ def split_cortex(labels: Labels) -> Labels:
     if not (left.any() and right.any()):
         _log.warning("A hemisphere has no white matter; the cortex is not split into left and right.")
         return split
-    _split_by_component(inside, left, right, origin=[axis.start for axis in box])
-    _split_by_voxel(inside, left, right)
+    with ThreadPoolExecutor(threads) as pool:
+        _split_by_component(inside, left, right, [axis.start for axis in box], pool)
+        _split_by_voxel(inside, left, right, pool)
     return split
 
 
-def _split_by_component(inside: Labels, left: Mask, right: Mask, origin: Sequence[int]) -> None:
+def _split_by_component(inside: Labels, left: Mask, right: Mask, origin: Sequence[int], pool: Executor) -> None:
     """Move components of `SPLIT_LABELS` to the right where they are nearer to it."""
-    left_centre, right_centre = _main_centre(left, origin), _main_centre(right, origin)
+    left_centre, right_centre = pool.map(lambda side: _main_centre(side, origin), (left, right))
     boxes = ndimage.find_objects(inside, max_label=max(SPLIT_LABELS))
-    for label in SPLIT_LABELS:
+
+    def move(label: int) -> None:  # several at a time: each reads and writes no other label's voxels
         box = boxes[label - 1]
         if box is None:
-            continue
+            return
         parcel = inside[box]
         start = [axis.start + first for axis, first in zip(box, origin, strict=True)]
         components, _, centres = components_and_centres(parcel == label, start)
         is_right = _distance(centres, right_centre) < _distance(centres, left_centre)
         parcel[np.append(False, is_right)[components]] = label + RIGHT_CORTEX_OFFSET
 
+    for _ in pool.map(move, SPLIT_LABELS):
+        pass
 
-def _split_by_voxel(inside: Labels, left: Mask, right: Mask) -> None:
+
+def _split_by_voxel(inside: Labels, left: Mask, right: Mask, pool: Executor) -> None:
     """Let the smoothed white matter decide the side of each voxel of `SPLIT_BY_VOXEL`."""
     right_labels = [label + RIGHT_CORTEX_OFFSET for label in SPLIT_BY_VOXEL]
     in_left, in_right = np.isin(inside, SPLIT_BY_VOXEL), np.isin(inside, right_labels)
@@ -95,7 +103,8 @@ def _split_by_voxel(inside: Labels, left: Mask, right: Mask) -> None:
     contested = (in_left | in_right) & near_left & near_right  # elsewhere, one side's density is 0
     if contested.any():
         box = mask_box(contested, margin=_REACH_VOXELS)
-        nearer_right[box] |= contested[box] & (_smooth(right[box]) > _smooth(left[box]))
+        density_left, density_right = pool.map(_smooth, (left[box], right[box]))
+        nearer_right[box] |= contested[box] & (density_right > density_left)
     to_right, to_left = in_left & nearer_right, in_right & ~nearer_right
     inside[to_right] = inside[to_right] + RIGHT_CORTEX_OFFSET
     inside[to_left] = inside[to_left] - RIGHT_CORTEX_OFFSET

@@ -19,11 +19,11 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from nansurfer.engine import Engine, LogitSum, SliceCounts
+from nansurfer.engine import Engine, LogitSum, SliceCounts, zero_sums
 from nansurfer.labels import N_CLASSES, N_SAGITTAL_CLASSES, SAGITTAL_TO_FULL
 from nansurfer.models import ModelConfig
 from nansurfer.pipeline.progress import Progress
-from nansurfer.volume import Box, View, thick_mask, thick_slices, to_view, view_axes
+from nansurfer.volume import Box, View, mask_box, thick_mask, thick_slices, to_view, view_axes
 
 MAX_SHARE = 0.55
 """Largest share of the volume whose logits are held at once: 1.46 GB at 1 mm."""
@@ -78,9 +78,6 @@ class Scene:
     max_share
         Largest share of the volume whose logits are held at once; slices of two views are computed again for every
         further part.
-    wanted
-        False where no labels are wanted, bool (X, Y, Z); None: nowhere. The networks see what is there, but their last
-        decoder skips it.
     """
 
     volume: npt.NDArray[np.uint8]
@@ -89,11 +86,13 @@ class Scene:
     head: npt.NDArray[np.bool_] | None = None
     margin: int = 0
     max_share: float = MAX_SHARE
-    wanted: npt.NDArray[np.bool_] | None = None
 
 
 OnCounts = Callable[[View, int, int, SliceCounts], None]
 """Told of a view, the first slice of a part, the slices of the whole view, and what was skipped in that part."""
+
+Restrict = Callable[[Tensor, Box], npt.NDArray[np.bool_] | None]
+"""Given the first view's sums (X', Y', Z', classes) in a box, tells where in it labels are wanted; None: everywhere."""
 
 
 def aggregate_views(
@@ -103,6 +102,7 @@ def aggregate_views(
     *,
     nan_wins: bool = False,
     on_counts: OnCounts | None = None,
+    restrict: Restrict | None = None,
 ) -> npt.NDArray[np.uint8]:
     """Class of each voxel: the largest weighted sum of the views' logits; 0 outside the box.
 
@@ -118,6 +118,9 @@ def aggregate_views(
         The NaN papers' rule: what is NaN in any view is background. Otherwise that view abstains.
     on_counts
         Told what was skipped.
+    restrict
+        Says after the first view where labels are wanted. Elsewhere the class is 0; the other views' networks see what
+        is there, but their last decoder skips it.
 
     Returns
     -------
@@ -126,7 +129,7 @@ def aggregate_views(
     classes = np.zeros(scene.volume.shape, np.uint8)
     device = next(iter(models.values())).engine.device  # where the logits are, unless a GPU's memory runs out
     for slab in _slabs(scene.box, scene.max_share * scene.volume.size):
-        classes[slab] = _SlabSum(scene, slab, device, nan_wins, on_counts).classes(models, progress)
+        _SlabSum(scene, slab, classes, device, nan_wins, on_counts).add_views(models, progress, restrict)
     return classes
 
 
@@ -137,7 +140,7 @@ def _slabs(box: Box, max_voxels: float) -> Iterator[Box]:
     """
     rows, columns, depth = box
     size = (rows.stop - rows.start) * (columns.stop - columns.start) * (depth.stop - depth.start)
-    parts = max(1, -int(-size // max_voxels))
+    parts = min(max(1, -int(-size // max_voxels)), depth.stop - depth.start)
     edges = np.linspace(depth.start, depth.stop, parts + 1).round().astype(int)
     for start, stop in zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True):
         yield rows, columns, slice(start, stop)
@@ -147,29 +150,53 @@ class _SlabSum:
     """The running sum over views in one part of the volume."""
 
     def __init__(
-        self, scene: Scene, slab: Box, device: torch.device, nan_wins: bool, on_counts: OnCounts | None
+        self,
+        scene: Scene,
+        slab: Box,
+        classes: npt.NDArray[np.uint8],
+        device: torch.device,
+        nan_wins: bool,
+        on_counts: OnCounts | None,
     ) -> None:
         self._scene, self._slab = scene, slab
         self._nan_wins, self._on_counts = nan_wins, on_counts
         x, y, z = (part.stop - part.start for part in slab)
         # Stored as (Z, X, Y, class): whole coronal and sagittal rows are then contiguous.
-        self._total = torch.zeros((z, x, y, N_CLASSES), dtype=torch.float16, device=device).permute(1, 2, 0, 3)
-        self._classes = torch.zeros((x, y, z), dtype=torch.uint8)
+        self._total = zero_sums((z, x, y, N_CLASSES), device).permute(1, 2, 0, 3)
+        self._classes = torch.from_numpy(classes[slab])
+        self._wanted: npt.NDArray[np.bool_] | None = None
 
-    def classes(self, models: Mapping[View, ViewModel], progress: Progress) -> npt.NDArray[np.uint8]:
-        """Classes (X, Y, Z) of the slab after all views."""
-        *_, last = models
-        for view, model in models.items():
-            along = self._slab[view_axes(view)[2]]
-            progress.view(view, along.stop - along.start)
-            start = along.start
-            while start < along.stop:  # in steps that shrink when the engine runs out of memory
-                stop = min(start + model.engine.batch_size, along.stop)
-                self._add(view, model, start, stop, is_last=view == last)
-                progress.advance(stop - start)
-                start = stop
-            model.engine.release()
-        return self._classes.numpy()
+    def add_views(self, models: Mapping[View, ViewModel], progress: Progress, restrict: Restrict | None) -> None:
+        """Add all views and write the classes of the slab."""
+        first, *others = models
+        self._add_view(first, models[first], progress, is_last=not others)
+        if restrict and others and (wanted := restrict(self._total, self._slab)) is not None:
+            self._narrow(wanted)
+        for view in others:
+            self._add_view(view, models[view], progress, is_last=view == others[-1])
+        if self._wanted is not None:
+            self._classes[torch.from_numpy(~self._wanted[self._slab])] = 0
+
+    def _narrow(self, wanted: npt.NDArray[np.bool_]) -> None:
+        """Go on with the box in which labels are wanted; what lies in other parts is decoded for what is next to it."""
+        self._wanted = np.zeros(self._scene.volume.shape, bool)
+        self._wanted[self._slab] = wanted
+        narrow, (rows, columns, whole), depth = mask_box(self._wanted), self._scene.box, self._slab[2]
+        self._wanted[rows, columns, whole.start : depth.start] = True
+        self._wanted[rows, columns, depth.stop : whole.stop] = True
+        inside = mask_box(wanted)
+        self._total, self._classes, self._slab = self._total[inside], self._classes[inside], narrow
+
+    def _add_view(self, view: View, model: ViewModel, progress: Progress, *, is_last: bool) -> None:
+        along = self._slab[view_axes(view)[2]]
+        progress.view(view, along.stop - along.start)
+        start = along.start
+        while start < along.stop:  # in steps that shrink when the engine runs out of memory
+            stop = min(start + model.engine.batch_size, along.stop)
+            self._add(view, model, start, stop, is_last=is_last)
+            progress.advance(stop - start)
+            start = stop
+        model.engine.release()
 
     def _add(self, view: View, model: ViewModel, start: int, stop: int, *, is_last: bool) -> None:
         """Add slices of a view to the sum; of the last view, find the largest instead."""
@@ -177,7 +204,7 @@ class _SlabSum:
         part = slice(start - along.start, stop - along.start)
         classes = _seen(self._classes, view)[part]
         sums = LogitSum(_seen(self._total, view)[part], model.weight, (rows, columns), model.order, self._nan_wins)
-        head, wanted = self._head(view, model, start, stop), self._wanted(view, start, stop)
+        head, wanted = self._head(view, model, start, stop), self._wanted_in(view, start, stop)
         if head is not None and not head.any() and not self._nan_wins:
             if is_last:
                 classes.copy_(sums.largest())
@@ -197,11 +224,11 @@ class _SlabSum:
             return None
         return thick_mask(to_view(self._scene.head, view), start, stop, model.slices, self._scene.margin)
 
-    def _wanted(self, view: View, start: int, stop: int) -> npt.NDArray[np.bool_] | None:
+    def _wanted_in(self, view: View, start: int, stop: int) -> npt.NDArray[np.bool_] | None:
         """Where the slices' labels are wanted, bool (N, H, W)."""
-        if self._scene.wanted is None:
+        if self._wanted is None:
             return None
-        return np.moveaxis(to_view(self._scene.wanted, view)[:, :, start:stop], 2, 0)
+        return np.moveaxis(to_view(self._wanted, view)[:, :, start:stop], 2, 0)
 
 
 def _seen(volume: Tensor, view: View) -> Tensor:

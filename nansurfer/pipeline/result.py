@@ -72,7 +72,9 @@ class SegmentationResult:
     brain_search: Mapping[str, Any] | None = None
 
 
-def result_from_classes(conformed: nib.MGHImage, classes: npt.NDArray[np.uint8]) -> SegmentationResult:
+def result_from_classes(
+    conformed: nib.MGHImage, classes: npt.NDArray[np.uint8], threads: int = 1
+) -> SegmentationResult:
     """The finished segmentation: hemispheres split, masked, reduced and measured.
 
     A brain at the edge of the volume is a warning. It may go on beyond: the conformed cube has 256 mm at 1 mm, and a T1
@@ -84,8 +86,10 @@ def result_from_classes(conformed: nib.MGHImage, classes: npt.NDArray[np.uint8])
         The T1 that was segmented.
     classes
         Class of each voxel, uint8 (X, Y, Z), 0..78.
+    threads
+        How many may work on it.
     """
-    labels = split_cortex(classes_to_labels(classes)).astype(np.int16, copy=False)
+    labels = split_cortex(classes_to_labels(classes), threads).astype(np.int16, copy=False)
     mask = brain_mask(labels)
     if reaches_edge(mask):
         _logger.warning(

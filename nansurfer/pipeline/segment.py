@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property
@@ -31,8 +32,8 @@ from nansurfer.errors import ConfigError, DeviceError, NoBrainError
 from nansurfer.files import sha256
 from nansurfer.labels import MIN_BRAIN_VOLUME_ML
 from nansurfer.models import ModelConfig, Network
-from nansurfer.pipeline.aggregate import MAX_SHARE, Scene, ViewModel, aggregate_views
-from nansurfer.pipeline.brain import NO_BRAIN_BELOW_ML, BrainRegion, find_brain
+from nansurfer.pipeline.aggregate import MAX_SHARE, Restrict, Scene, ViewModel, aggregate_views
+from nansurfer.pipeline.brain import NO_BRAIN_BELOW_ML, BrainSearch
 from nansurfer.pipeline.options import SegmentOptions, make_options
 from nansurfer.pipeline.outputs import (
     holds_result_of,
@@ -46,7 +47,7 @@ from nansurfer.pipeline.record import Stopwatch, package_versions, run_record
 from nansurfer.pipeline.result import SegmentationResult, result_from_classes
 from nansurfer.pipeline.skipping import SkipLog
 from nansurfer.report import SkipReport
-from nansurfer.volume import EXTENSIONS, View, conform, head_box, head_mask, mask_box, read_image, whole_box
+from nansurfer.volume import EXTENSIONS, View, conform, head_box, head_mask, mask_box, read_image, to_view, whole_box
 from nansurfer.weights import WeightSet, load_network, resolve
 
 NETWORK_STAGE = "Running the network"
@@ -88,15 +89,15 @@ class Segmenter:
         self.options = options or SegmentOptions()
         resolve_device(self.options.compute.device)
         self.threads = self.options.compute.threads or default_threads()
+        torch.set_num_threads(self.threads)
+        torch.set_flush_denormal(True)
+        torch.backends.cudnn.allow_tf32 = False  # its 10 bits of mantissa are no float32
+        keep_freed_memory()
         self.weights: WeightSet = resolve(self.options.weights, views=self.options.views)
         self._models: dict[str, Mapping[View, ViewModel]] = {}
 
     @cached_property
     def _networks(self) -> Mapping[View, tuple[ModelConfig, Network]]:
-        torch.set_num_threads(self.threads)
-        torch.set_flush_denormal(True)
-        torch.backends.cudnn.allow_tf32 = False  # its 10 bits of mantissa are no float32
-        keep_freed_memory()
         return {view: load_network(self.weights, view) for view in self.options.views}
 
     def models(self, scene: Scene) -> Mapping[View, ViewModel]:
@@ -111,6 +112,16 @@ class Segmenter:
                 if view in networks
             }
         return self._models[engine]
+
+    def _prepared_models(self, conformed: nib.MGHImage) -> Mapping[View, ViewModel]:
+        """The models for a conformed T1, the first of them ready for its slices."""
+        volume = np.asanyarray(conformed.dataobj)
+        scene = Scene(volume, whole_box(volume), _scale(conformed))
+        models = self.models(scene)
+        view, model = next(iter(models.items()))
+        rows, columns, _ = to_view(volume, view).shape
+        model.engine.prepare((rows, columns), scene.scale)
+        return models
 
     def _engine_for(self, scene: Scene) -> str:
         """One of ``"fast"``, ``"masked"`` and ``"reference"``."""
@@ -205,55 +216,58 @@ class Segmenter:
     def _compute(self, image: SpatialImage, watch: Stopwatch, progress: Progress) -> SegmentationResult:
         with watch.stage("Conforming"):
             conformed = conform(image, self.options.vox_size, fastsurfer_compat=self.options.fastsurfer_compat)
-        with watch.stage("Finding the head"):
-            scene = self._scene(conformed)
-        with watch.stage("Loading weights"):
-            models = self.models(scene)
+        with ThreadPoolExecutor(1) as beside:
+            loading = beside.submit(self._prepared_models, conformed)
+            with watch.stage("Finding the head"):
+                scene = self._scene(conformed)
+            with watch.stage("Loading weights"):  # what of it took longer
+                models = loading.result()
         engine = next(iter(models.values())).engine
         _logger.info("Engine: %s, on %s.", engine.name, engine.device)
         with watch.stage(NETWORK_STAGE):
-            classes, log, brain = self._classes(scene, models, progress)
+            classes, log, search = self._classes(scene, models, progress)
         with watch.stage("Labelling"):
-            result = result_from_classes(conformed, classes)
+            result = result_from_classes(conformed, classes, self.threads)
         self._check_brain(result)
         return replace(
             result,
             timings_s=watch.timings_s,
             device=str(engine.device),
             engine=engine.name,
-            skip_report=self._skip_report(scene, log, brain, engine) if self.options.report else None,
-            brain_search=brain.findings | {"slices": brain.slices, "search_s": brain.search_s} if brain else None,
+            skip_report=self._skip_report(scene, log, search, engine) if self.options.report else None,
+            brain_search=search.findings if search else None,
         )
 
     def _classes(
         self, scene: Scene, models: Mapping[View, ViewModel], progress: Progress
-    ) -> tuple[npt.NDArray[np.uint8], SkipLog, BrainRegion | None]:
-        """The class of each voxel, what was skipped, and what the computation was restricted to, if it was."""
+    ) -> tuple[npt.NDArray[np.uint8], SkipLog, BrainSearch | None]:
+        """The class of each voxel, what was skipped, and what came of the search for the brain, if there was one."""
         if not self.options.skip.finds_brain:
             return *self._aggregate(scene, models, progress), None
-        brain = find_brain(scene, models, progress, counting=self.options.report)
-        classes, log = self._aggregate(brain.scene, models, progress)
-        if brain.may_cut(classes):
+        search = BrainSearch(scene)
+        classes, log = self._aggregate(scene, models, progress, search.near_brain)
+        if search.may_have_cut(classes):
             _logger.warning("Labels reach farther than the brain was found to; all of the head is segmented now.")
-            brain = brain.given_up()
-            classes, log = self._aggregate(brain.scene, models, progress)
-        return classes, log, brain
+            search.give_up()
+            classes, log = self._aggregate(scene, models, progress)
+        return classes, log, search
 
     def _aggregate(
-        self, scene: Scene, models: Mapping[View, ViewModel], progress: Progress
+        self, scene: Scene, models: Mapping[View, ViewModel], progress: Progress, restrict: Restrict | None = None
     ) -> tuple[npt.NDArray[np.uint8], SkipLog]:
         log = SkipLog()
         on_counts = log.add if self.options.report else None
         nan_wins = self.options.skip.paper_compat
-        return aggregate_views(scene, models, progress, nan_wins=nan_wins, on_counts=on_counts), log
+        classes = aggregate_views(scene, models, progress, nan_wins=nan_wins, on_counts=on_counts, restrict=restrict)
+        return classes, log
 
-    def _skip_report(self, scene: Scene, log: SkipLog, brain: BrainRegion | None, engine: Engine) -> SkipReport:
+    def _skip_report(self, scene: Scene, log: SkipLog, search: BrainSearch | None, engine: Engine) -> SkipReport:
         options = self.options.skip.chosen(scene.scale) | {"weights": self.weights.name}
         counted = [array for view in log.views for array in (view.skipped, view.mixed, view.tiles)]
         return SkipReport(
             sid="",
             versions=package_versions(),
-            options=options | (brain.findings if brain else {}),
+            options=options | (search.findings if search else {}),
             views=log.views,
             bookkeeping={
                 "counting_s": round(log.counting_s, 3),

@@ -58,8 +58,8 @@ class SkipOptions:
         As the papers: every slice is computed, padding counts as values, and a voxel that is NaN in any view is
         background.
     find_brain
-        Whether the brain is found first, and labels are wanted near it only (:mod:`nansurfer.pipeline.brain`); None:
-        in mode ``"auto"`` at its own threshold.
+        Whether the first view tells where the brain is, and the others label only what is near it
+        (:mod:`nansurfer.pipeline.brain`); None: in mode ``"auto"`` at its own threshold.
 
     Raises
     ------

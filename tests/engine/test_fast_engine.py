@@ -311,6 +311,14 @@ class TestSums:
         assert torch.equal(total, self.expected(torch.zeros_like(total), logits, 0.2))
 
 
+def test_what_was_prepared_is_not_made_again(vinn) -> None:
+    engine = FastEngine(vinn, CPU, POLICY)
+    engine.prepare((SIZE, SIZE), 1.0)
+    prepared = engine._shared
+    engine.logits(random_slices(1), 1.0, random_heads(1))
+    assert engine._shared is prepared is not None
+
+
 def test_it_goes_on_after_giving_memory_back(vinn) -> None:
     engine, slices, heads = FastEngine(vinn, CPU, POLICY), random_slices(1), random_heads(1)
     before = engine.logits(slices, 1.0, heads)

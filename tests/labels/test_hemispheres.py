@@ -100,13 +100,13 @@ def reference_split(labels: np.ndarray) -> np.ndarray:
 
 
 @settings(max_examples=25, deadline=None)
-@given(seed=st.integers(0, 2**32 - 1), block=st.integers(1, 6), empty=st.integers(0, 14))
-def test_equals_the_plain_rule(seed: int, block: int, empty: int) -> None:
+@given(seed=st.integers(0, 2**32 - 1), block=st.integers(1, 6), empty=st.integers(0, 14), threads=st.integers(1, 3))
+def test_equals_the_plain_rule(seed: int, block: int, empty: int, threads: int) -> None:
     rng = np.random.default_rng(seed)
     coarse = rng.choice(load_table().class_labels, (4, 5, 4))
     coarse[0, 0, 0], coarse[-1, 0, 0] = 2, 41
     labels = np.pad(np.kron(coarse, np.ones((block,) * 3, np.int16)), empty)
-    np.testing.assert_array_equal(split_cortex(labels), reference_split(labels))
+    np.testing.assert_array_equal(split_cortex(labels, threads), reference_split(labels))
 
 
 def test_undoes_the_fusion_of_a_real_fastsurfer_output(data_dir: Path) -> None:

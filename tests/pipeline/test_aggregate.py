@@ -27,6 +27,8 @@ VOLUME = np.random.default_rng(0).permutation(np.prod(SHAPE)).reshape(SHAPE).ast
 class TableEngine:
     """Logits that a table gives for the intensity of the voxel, (256, classes)."""
 
+    device = torch.device("cpu")
+
     def __init__(self, table: Tensor, batch_size: int = 1) -> None:
         self.table, self.batch_size = table, batch_size
         self.batches: list[int] = []
@@ -292,20 +294,70 @@ def test_slices_without_head_are_not_computed() -> None:
     np.testing.assert_array_equal(np.unique(classes[:, :, 4:]), 0)
 
 
-@pytest.mark.parametrize("view", VIEWS)
-def test_the_engines_are_told_what_is_wanted(view) -> None:
-    """In each view as the volume itself: what is wanted is what a threshold gives of it."""
-    seen: list[bool] = []
+class Listening(TableEngine):
+    """Tells of every slice which of its pixels are wanted, and their intensities."""
 
-    class Listening(TableEngine):
-        def logits(self, slices: np.ndarray, scale: float, head=None, wanted=None) -> Tensor:
-            seen.append(np.array_equal(wanted, slices[:, 3] > 99))
-            return super().logits(slices, scale)
+    def __init__(self, table: Tensor) -> None:
+        super().__init__(table, 4)
+        self.seen: list[tuple[np.ndarray | None, np.ndarray]] = []
 
-    models = {view: ViewModel(Listening(random_tables()[view], 4), 0.4, 7, ORDER[view])}
-    aggregate_views(Scene(VOLUME, whole_box(VOLUME), wanted=VOLUME > 99), models, Progress())
-    assert seen
-    assert all(seen)
+    def logits(self, slices: np.ndarray, scale: float, head=None, wanted=None) -> Tensor:
+        self.seen.extend((None if wanted is None else wanted[i], one[3]) for i, one in enumerate(slices))
+        return super().logits(slices, scale)
+
+
+@pytest.mark.parametrize("order", [tuple(WEIGHTS), ("axial", "sagittal", "coronal"), ("sagittal", "axial")])
+@pytest.mark.parametrize("max_share", [1.0, 0.3])
+def test_the_other_views_are_restricted_to_what_the_first_leaves(order, max_share) -> None:
+    """To what a threshold gives: so a slice tells by itself what is wanted of it."""
+    tables = random_tables()
+    models = {view: ViewModel(Listening(tables[view]), WEIGHTS[view], 7, ORDER[view]) for view in order}
+    wanted = (VOLUME > 99) & (np.indices(SHAPE)[0] > 1)
+    first = fastsurfers_classes(tables, order[:1])
+
+    def restrict(sums: Tensor, box) -> np.ndarray:
+        np.testing.assert_array_equal(sums.argmax(-1), first[box])
+        return wanted[box]
+
+    scene = Scene(VOLUME, whole_box(VOLUME), max_share=max_share)
+    classes = aggregate_views(scene, models, Progress(), restrict=restrict)
+    np.testing.assert_array_equal(classes, np.where(wanted, fastsurfers_classes(tables, order), 0))
+    assert all(seen is None for seen, _ in models[order[0]].engine.seen)
+    for view in order[1:] if max_share == 1 else ():
+        assert not any((seen & (intensities <= 99)).any() for seen, intensities in models[view].engine.seen)
+        assert len(models[view].engine.seen) == {"sagittal": 3, "axial": 6, "coronal": 7}[view]
+
+
+def test_next_to_a_cut_the_other_part_is_decoded_too() -> None:
+    """Else the cut would be an edge to the networks."""
+    tables = random_tables()
+    axial = Listening(tables["axial"])
+    models = {"coronal": ViewModel(TableEngine(tables["coronal"]), 0.4, 7), "axial": ViewModel(axial, 0.4, 7)}
+    scene = Scene(VOLUME, whole_box(VOLUME), max_share=0.55)
+    aggregate_views(scene, models, Progress(), restrict=lambda sums, box: VOLUME[box] > 99)
+    assert len(axial.seen) == 2 * 6  # in two parts, cut behind the fourth of the rows
+    for own, other, slices in ((slice(0, 4), slice(4, 7), axial.seen[:6]), (slice(4, 7), slice(0, 4), axial.seen[6:])):
+        assert all(seen[other].all() and (seen == (intensities > 99))[own].all() for seen, intensities in slices)
+
+
+def test_nothing_is_restricted_without_a_reason() -> None:
+    tables = random_tables()
+    expected = fastsurfers_classes(tables)
+    scene = Scene(VOLUME, whole_box(VOLUME))
+    np.testing.assert_array_equal(
+        aggregate_views(scene, models_of(tables), Progress(), restrict=lambda sums, box: None), expected
+    )
+
+
+def test_a_single_view_is_not_restricted() -> None:
+    tables = random_tables()
+
+    def restrict(sums: Tensor, box) -> None:
+        pytest.fail("its sums are never held")
+
+    scene = Scene(VOLUME, whole_box(VOLUME))
+    classes = aggregate_views(scene, models_of(tables, ("axial",)), Progress(), restrict=restrict)
+    np.testing.assert_array_equal(classes, fastsurfers_classes(tables, ("axial",)))
 
 
 def test_skips_are_told_with_their_place() -> None:

@@ -1,0 +1,22 @@
+"""Memory for the sums of logits."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from nansurfer.engine import zero_sums
+from nansurfer.engine.maps import aligned_zeros
+
+
+def test_sums_begin_as_zeros_that_can_be_written_to() -> None:
+    sums = zero_sums((3, 4, 5, 79))
+    assert (sums.shape, sums.dtype, sums.is_contiguous()) == ((3, 4, 5, 79), torch.float16, True)
+    assert not sums.any()
+    sums.permute(1, 2, 0, 3)[1, 2, 0, 7] = 2.5
+    assert sums[0, 1, 2, 7] == 2.5
+
+
+def test_more_memory_than_there_can_be_is_an_error_of_memory() -> None:
+    with pytest.raises(MemoryError, match="bytes cannot be mapped"):
+        aligned_zeros(1 << 58)
