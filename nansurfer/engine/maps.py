@@ -82,10 +82,12 @@ class FeatureMap:
         return native.Map(rows[:, first_channel:].ctypes.data, self.channels * pitch, pitch, last)
 
 
-def aligned_zeros(size: int, dtype: npt.DTypeLike = np.float32) -> Floats:
+def aligned_zeros(size: int, dtype: npt.DTypeLike = np.float32, *, sparse: bool = False) -> Floats:
     """``size`` zeros, the first at the start of a page, that go back to the system as soon as they are dropped.
 
-    Maps are too large to lie among other freed memory, which the process keeps: views would add up.
+    Maps are too large to lie among other freed memory, which the process keeps: views would add up. They lie in huge
+    pages, where the system has them, which are sooner there and sooner found; but not zeros that are ``sparse``, few of
+    them ever written to.
 
     Raises
     ------
@@ -97,6 +99,8 @@ def aligned_zeros(size: int, dtype: npt.DTypeLike = np.float32) -> Floats:
         memory = mmap.mmap(-1, n_bytes, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     except OSError as error:
         raise MemoryError(f"{n_bytes} bytes cannot be mapped") from error
+    if not sparse and hasattr(mmap, "MADV_HUGEPAGE"):
+        memory.madvise(mmap.MADV_HUGEPAGE)
     zeros: Floats = np.frombuffer(memory, dtype, size)
     return zeros
 

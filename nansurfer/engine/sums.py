@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -72,6 +73,16 @@ class LogitSum:
             seen = seen.masked_fill(seen.isnan(), 0)
         return torch.add(self.total.float(), seen, alpha=self.weight)
 
+    def touch(self, seen: npt.NDArray[np.bool_]) -> None:
+        """Write zeros to sums never written to, in the rectangle around what is ``seen``, bool (N, h, w).
+
+        A view that is added reads first, and so the system would have to come up with each page twice.
+        """
+        for total, mask in zip(self.total, seen, strict=True):
+            if mask.any():
+                rows, columns = (np.flatnonzero(mask.any(axis)) for axis in (1, 0))
+                total[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1].zero_()
+
     def native(self, index: int) -> native.Sum:
         """For the kernels, of one slice."""
         assert not self.nan_wins, "the kernels let a view abstain"
@@ -96,4 +107,4 @@ def zero_sums(shape: tuple[int, ...], device: torch.device | None = None) -> Ten
     """
     if device is not None and device.type != "cpu":
         return torch.zeros(shape, dtype=torch.float16, device=device)
-    return torch.from_numpy(aligned_zeros(math.prod(shape), np.float16)).view(shape)
+    return torch.from_numpy(aligned_zeros(math.prod(shape), np.float16, sparse=True)).view(shape)

@@ -169,7 +169,7 @@ class _SlabSum:
     def add_views(self, models: Mapping[View, ViewModel], progress: Progress, restrict: Restrict | None) -> None:
         """Add all views and write the classes of the slab."""
         first, *others = models
-        self._add_view(first, models[first], progress, is_last=not others)
+        self._add_view(first, models[first], progress, is_first=bool(others), is_last=not others)
         if restrict and others and (wanted := restrict(self._total, self._slab)) is not None:
             self._narrow(wanted)
         for view in others:
@@ -187,18 +187,20 @@ class _SlabSum:
         inside = mask_box(wanted)
         self._total, self._classes, self._slab = self._total[inside], self._classes[inside], narrow
 
-    def _add_view(self, view: View, model: ViewModel, progress: Progress, *, is_last: bool) -> None:
+    def _add_view(
+        self, view: View, model: ViewModel, progress: Progress, *, is_first: bool = False, is_last: bool = False
+    ) -> None:
         along = self._slab[view_axes(view)[2]]
         progress.view(view, along.stop - along.start)
         start = along.start
         while start < along.stop:  # in steps that shrink when the engine runs out of memory
             stop = min(start + model.engine.batch_size, along.stop)
-            self._add(view, model, start, stop, is_last=is_last)
+            self._add(view, model, start, stop, is_first=is_first, is_last=is_last)
             progress.advance(stop - start)
             start = stop
         model.engine.release()
 
-    def _add(self, view: View, model: ViewModel, start: int, stop: int, *, is_last: bool) -> None:
+    def _add(self, view: View, model: ViewModel, start: int, stop: int, *, is_first: bool, is_last: bool) -> None:
         """Add slices of a view to the sum; of the last view, find the largest instead."""
         rows, columns, along = (self._slab[axis] for axis in view_axes(view))
         part = slice(start - along.start, stop - along.start)
@@ -209,6 +211,8 @@ class _SlabSum:
             if is_last:
                 classes.copy_(sums.largest())
             return
+        if is_first and head is not None:
+            sums.touch(head[:, rows, columns])
         volume, scale = to_view(self._scene.volume, view), self._scene.scale
         slices = thick_slices(volume, start, stop, model.slices)
         if is_last:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 
-from nansurfer.engine import zero_sums
+from nansurfer.engine import LogitSum, zero_sums
 from nansurfer.engine.maps import aligned_zeros
 
 
@@ -15,6 +16,16 @@ def test_sums_begin_as_zeros_that_can_be_written_to() -> None:
     assert not sums.any()
     sums.permute(1, 2, 0, 3)[1, 2, 0, 7] = 2.5
     assert sums[0, 1, 2, 7] == 2.5
+
+
+def test_touching_writes_zeros_around_what_is_seen() -> None:
+    total = torch.ones(2, 4, 5, 3, dtype=torch.float16)
+    seen = np.zeros((2, 4, 5), bool)
+    seen[1, 1, 2] = seen[1, 2, 4] = True
+    LogitSum(total, 0.4, (slice(0, 4), slice(0, 5))).touch(seen)
+    assert total[0].all()
+    assert not total[1, 1:3, 2:5].any()
+    assert total.sum() == 2 * 4 * 5 * 3 - 2 * 3 * 3
 
 
 def test_more_memory_than_there_can_be_is_an_error_of_memory() -> None:
