@@ -39,9 +39,9 @@ class Technique(NamedTuple):
     name
         By which it is chosen.
     description
-        What it adds to the row above.
+        What it adds to the row above; the kernels add to the row ``folded``.
     choices
-        Keywords of :func:`nansurfer.pipeline.make_options`: this technique and those above.
+        Keywords of :func:`nansurfer.pipeline.make_options`: this technique and those it adds to.
     """
 
     name: str
@@ -53,6 +53,7 @@ TECHNIQUES = (
     Technique("dense", "every slice, as FastSurfer", {"engine": "reference", "fastsurfer_compat": True}),
     Technique("cropped", "slices with head only", {"engine": "reference", "nan": "off", "fold": False}),
     Technique("folded", "batch norms folded", {"engine": "reference", "nan": "off"}),
+    Technique("masked", "background NaN, without kernels", {"engine": "masked", "nan": "background"}),
     Technique("kernels", "compiled kernels", {"engine": "fast", "nan": "off"}),
     Technique("background", "background NaN", {"engine": "fast", "nan": "background"}),
     Technique("brain", "labels near the brain only", {"engine": "fast", "nan": "background", "find_brain": True}),

@@ -38,6 +38,7 @@ from nansurfer.pipeline.options import SegmentOptions, make_options
 from nansurfer.pipeline.outputs import (
     holds_result_of,
     load_result,
+    other_choices,
     staged_folder,
     write_outputs,
     write_record,
@@ -173,6 +174,8 @@ class Segmenter:
             return self._compute(read_image(path), Stopwatch(progress), progress)
         folder = subject_folder(output_dir, sid, path)
         if not overwrite and holds_result_of(folder, path):
+            if other := other_choices(folder, self.options):
+                _logger.warning("%s is finished already, but with %s; overwrite it to do it again.", folder, other)
             return load_result(folder)
         watch = Stopwatch(progress)
         with watch.stage("Reading"):
@@ -312,7 +315,7 @@ def subject_id(path: str | Path) -> str:
     """A file's name without its folder and image suffixes: ``data/subj.nii.gz`` gives ``subj``."""
     name = Path(path).name
     suffix = next((suffix for suffix in EXTENSIONS if name.lower().endswith(suffix)), "")
-    return name.removesuffix(name[len(name) - len(suffix) :])
+    return name[: len(name) - len(suffix)]
 
 
 def subject_folder(output_dir: str | Path, sid: str | None, path: str | Path) -> Path:
@@ -354,7 +357,7 @@ def segment(
     sid
         Name of the subject's folder; None for the file's name without its suffixes.
     overwrite
-        Do a finished subject again; otherwise its result is read from disk.
+        Do a finished subject again; otherwise its result is read from disk, with a warning if other options gave it.
     progress
         Told how far the run is.
     **choices

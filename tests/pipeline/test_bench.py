@@ -19,7 +19,7 @@ from nansurfer.report import SkipReport, ViewSkips
 from nansurfer.report.bench import BenchRow
 
 CUBE = (256, 256, 256)
-ALL = ["dense", "cropped", "folded", "kernels", "background", "brain"]
+ALL = ["dense", "cropped", "folded", "masked", "kernels", "background", "brain"]
 
 
 class Machine:
@@ -104,7 +104,7 @@ class TestTechniques:
 
     def test_unknown(self) -> None:
         with pytest.raises(
-            ConfigError, match=r"no row 'fast'; choose from dense, cropped, folded, kernels, background, brain"
+            ConfigError, match=r"no row 'fast'; choose from dense, cropped, folded, masked, kernels, background"
         ):
             find_techniques(["dense", "fast"])
 

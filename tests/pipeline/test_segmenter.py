@@ -177,6 +177,14 @@ class TestOutputs:
         assert next(iter(again.timings_s)) == "Reading"
         assert again.folder == folder
 
+    def test_a_subject_finished_with_other_options_is_told(
+        self, folder: Path, tiny_weights: Path, blob_path: Path, caplog
+    ) -> None:
+        options = make_options(weights=str(tiny_weights), device="cpu", views=("coronal",))
+        Segmenter(options).segment(blob_path, folder.parent, "s1")
+        assert [record.levelname for record in caplog.records] == ["WARNING"]
+        assert "is finished already, but with views axial,coronal,sagittal instead of coronal" in caplog.text
+
     def test_another_image_is_not_taken_for_it(
         self, segmenter: Segmenter, folder: Path, blob_path: Path, tmp_path: Path
     ) -> None:
