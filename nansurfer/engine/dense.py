@@ -48,7 +48,7 @@ class DenseEngine:
         self._layers: SliceCounts | None = None
 
     def prepare(self, size: tuple[int, int], scale: float) -> None:
-        """There is nothing to prepare."""
+        """Nothing is prepared before there are slices."""
 
     @torch.inference_mode()
     def logits(self, slices: Slices, scale: float, head: Mask | None = None, wanted: Mask | None = None) -> Tensor:

@@ -188,7 +188,7 @@ class FastEngine:
 
     def release(self) -> None:
         """Give back the memory for slices under way; the next slice takes it anew."""
-        self._workspaces, self._shared = SimpleQueue(), None
+        self._workspaces, self._shared, self._counts = SimpleQueue(), None, []
         if self._exact is not None:
             self._exact.release()
 

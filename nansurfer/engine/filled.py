@@ -21,11 +21,11 @@ class ZeroFill:
 
     def forget(self) -> None:
         """Give back memory."""
+        self._seen = torch.empty(0)
 
     def use(self, masks: ConvMasks, crop: Crop) -> None:
         """Of the input that comes next."""
-        self._seen: Tensor = crop.of(masks.seen)
-        self._crop = crop
+        self._seen, self._crop = crop.of(masks.seen), crop
 
     def __call__(self, conv: nn.Module, args: tuple[Tensor]) -> Tensor:
         """The input, filled."""
@@ -38,6 +38,7 @@ class BlankFill(ZeroFill):
 
     def forget(self) -> None:
         """Record at the next call."""
+        super().forget()
         self._blank: Tensor | None = None
 
     def __call__(self, conv: nn.Module, args: tuple[Tensor]) -> Tensor:
@@ -51,6 +52,12 @@ class BlankFill(ZeroFill):
 
 class MeanFill(ZeroFill):
     """A convolution's hooks, which give it the mean of a window's values for those that would be NaN."""
+
+    def forget(self) -> None:
+        """Give back memory."""
+        super().forget()
+        self._mixed = torch.empty(0)
+        self._n_known = torch.empty(0)
 
     def use(self, masks: ConvMasks, crop: Crop) -> None:
         """Of the input that comes next."""
@@ -77,6 +84,8 @@ class MaxPool(nn.Module):
     def forget(self) -> None:
         """Record at the next call."""
         self._blank: tuple[Tensor, Tensor] | None = None
+        self._seen = torch.empty(0)
+        self._kept = torch.empty(0)
 
     def use(self, masks: PoolMasks, crop: Crop, below: Crop) -> None:
         """Of the input that comes next, the rectangle ``crop``; the values returned are of the rectangle ``below``."""

@@ -7,7 +7,7 @@ in all of a layer's channels.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import reduce
+from functools import lru_cache, reduce
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
@@ -183,13 +183,9 @@ class MaskFlow:
         conv = self._conv(name)
         kernel, policy = conv.kernel_size[0], self._policy
         missing = reduce(torch.add, (channels * _box_sum(~seen, kernel).int() for seen, channels in sources))
-        needed = invalid_needed(*size_of(missing), conv.in_channels, kernel, policy).astype(np.int32)
-        skipped = missing >= torch.from_numpy(needed).to(missing.device)
-        n_known = None
-        if policy.fill == "mean":
-            padded = policy.count_include_pad
-            values = window_values(*size_of(missing), conv.in_channels, kernel, count_include_pad=padded)
-            n_known = torch.from_numpy(values.astype(np.int32)).to(missing.device) - missing
+        windows = size_of(missing), conv.in_channels, kernel, policy, missing.device
+        skipped = missing >= _needed(*windows)
+        n_known = _values(*windows) - missing if policy.fill == "mean" else None
         seen = sources[0][0] if len(sources) == 1 else _of_all_channels(sources)
         self.convolutions[name] = ConvMasks(seen, skipped, (missing > 0) & ~skipped, n_known)
         return ~skipped
@@ -213,6 +209,19 @@ def size_of(mask: Tensor) -> Size:
     """Height and width of masks (..., H, W)."""
     height, width = mask.shape[-2:]
     return height, width
+
+
+@lru_cache(maxsize=64)  # of a network at one size there are a dozen
+def _needed(size: Size, channels: int, kernel: int, policy: NaNPolicy, device: torch.device) -> Tensor:
+    """Missing values from which windows are skipped, int32 (H, W)."""
+    return torch.from_numpy(invalid_needed(*size, channels, kernel, policy).astype(np.int32)).to(device)
+
+
+@lru_cache(maxsize=64)
+def _values(size: Size, channels: int, kernel: int, policy: NaNPolicy, device: torch.device) -> Tensor:
+    """All values of the windows, int32 (H, W)."""
+    values = window_values(*size, channels, kernel, count_include_pad=policy.count_include_pad)
+    return torch.from_numpy(values.astype(np.int32)).to(device)
 
 
 def _box_sum(mask: Tensor, kernel: int) -> Tensor:

@@ -29,8 +29,9 @@ class MaskedEngine(DenseEngine):
     The same as the reference engine with the same policy but for rounding; its counts are the same. Masks come first
     (:class:`MaskFlow`). They tell the rectangle in which anything is computed, and PyTorch's own layers compute that,
     all of it; where a layer would see NaN it gets what the policy fills with instead. So what lies outside of the
-    rectangle is saved, and what the reference engine spends on NaN. Slices without any head are skipped outright. At
-    other voxel sizes than 1 mm the rectangle is the whole slice.
+    rectangle is saved, and what the reference engine spends on NaN. Slices without any head are skipped outright, even
+    where zeros padded to them count, of which the reference computes something. At other voxel sizes than 1 mm the
+    rectangle is the whole slice.
 
     Parameters
     ----------
@@ -73,12 +74,12 @@ class MaskedEngine(DenseEngine):
         return concatenated(counts)
 
     def release(self) -> None:
-        """Give back the memory of the blank responses; the next slices record them anew."""
+        """Give back the memory of masks and blank responses; the next slices record these anew."""
         for fill in self._fills.values():
             fill.forget()
         for pool in self._pools.values():
             pool.forget()
-        self._prepared_for = None
+        self._prepared_for, self._counts = None, []
 
     @torch.inference_mode()
     def _run(self, slices: Slices, scale: float, head: Mask | None, wanted: Mask | None) -> Tensor:
@@ -89,14 +90,15 @@ class MaskedEngine(DenseEngine):
         logits = torch.full(
             (n, self._filled.classifier.conv.out_channels, height, width), torch.nan, device=self.device
         )
-        counts = self._skipped_outright.repeated(n)
+        counts = self._skipped_outright.repeated(n)  # until something is found not to be
         if len(present):
             flow = self._follow(head[present], None if wanted is None else wanted[present])
             crop, computed = self._compute(slices[present], scale, flow)
             crop.of(logits)[torch.from_numpy(present).to(self.device)] = computed
             if self._counting:
                 _enter(flow.counts(tile_grid(slices)), counts, present)
-        self._counts.append(counts)
+        if self._counting:
+            self._counts.append(counts)
         return logits
 
     def _follow(self, head: Mask, wanted: Mask | None = None) -> MaskFlow:

@@ -49,6 +49,10 @@ class ReferenceEngine(DenseEngine):
         counts, self._counts = self._counts, []
         return concatenated(counts)
 
+    def release(self) -> None:
+        """Forget what was counted of slices whose computation failed later on."""
+        self._counts = []
+
     def _run(self, slices: Slices, scale: float, head: Mask | None, wanted: Mask | None) -> Tensor:
         self._last_unpool.wanted = None
         self._prepare(slices, scale)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -48,30 +49,31 @@ class LogitSum:
 
     def add(self, logits: Tensor) -> None:
         """Add a view's logits, float32 (N, classes, H, W)."""
-        self.total.copy_(self._with(logits))
+        for total, seen in zip(self.total, logits, strict=True):  # one slice at a time: several would take gigabytes
+            total.copy_(self._with(total, seen))
 
     def largest(self, logits: Tensor | None = None) -> Tensor:
         """Class of the largest of the sums with a view's logits added, uint8 (N, h, w).
 
         The first of equal ones wins, as NumPy and PyTorch promise, and of NaN the first as well, which is background.
         """
-        sums = self.total.float() if logits is None else self._with(logits).half().float()
-        if sums.device.type == "cpu":  # NumPy takes a third of PyTorch's time
-            return torch.from_numpy(sums.numpy().argmax(axis=-1).astype(np.uint8))
-        return sums.argmax(dim=-1).to(torch.uint8)
+        found = [
+            _largest(total.float() if logits is None else self._with(total, logits[index]).half().float())
+            for index, total in enumerate(self.total)
+        ]
+        return torch.stack(found)
 
-    def _with(self, logits: Tensor) -> Tensor:
-        """The float16 sums plus weighted logits, in float32."""
+    def _with(self, total: Tensor, logits: Tensor) -> Tensor:
+        """The float16 sums (h, w, classes) plus weighted logits (classes, H, W), in float32."""
         rows, columns = self.part
-        seen = logits[:, :, rows, columns].permute(0, 2, 3, 1).to(self.total.device)
+        seen = logits[:, rows, columns].permute(1, 2, 0).to(total.device)
         if self.order is not None:
-            voxels = seen.flatten(end_dim=-2)  # two axes are selected from several times as fast as four
-            seen = voxels.index_select(1, torch.tensor(self.order, device=voxels.device)).view(
-                *seen.shape[:-1], len(self.order)
-            )
+            voxels = seen.flatten(end_dim=-2)  # two axes are selected from several times as fast as three
+            order = torch.tensor(self.order, device=voxels.device)
+            seen = voxels.index_select(1, order).view(*seen.shape[:-1], len(self.order))
         if not self.nan_wins:
             seen = seen.masked_fill(seen.isnan(), 0)
-        return torch.add(self.total.float(), seen, alpha=self.weight)
+        return torch.add(total.float(), seen, alpha=self.weight)
 
     def touch(self, seen: npt.NDArray[np.bool_]) -> None:
         """Write zeros to sums never written to, in the rectangle around what is ``seen``, bool (N, h, w).
@@ -79,7 +81,7 @@ class LogitSum:
         A view that is added reads first, and so the system would have to come up with each page twice.
         """
         for total, mask in zip(self.total, seen, strict=True):
-            if mask.any():
+            if mask.any() and total.device.type == "cpu":
                 rows, columns = (np.flatnonzero(mask.any(axis)) for axis in (1, 0))
                 total[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1].zero_()
 
@@ -100,11 +102,19 @@ class LogitSum:
         )
 
 
+def _largest(sums: Tensor) -> Tensor:
+    """Class of the largest of sums (h, w, classes), uint8 (h, w)."""
+    if sums.device.type == "cpu":  # NumPy takes a third of PyTorch's time
+        return torch.from_numpy(sums.numpy().argmax(axis=-1).astype(np.uint8))
+    return sums.argmax(dim=-1).to(torch.uint8)
+
+
 def zero_sums(shape: tuple[int, ...], device: torch.device | None = None) -> Tensor:
     """Float16 zeros (..., classes); on the CPU, only what is ever written to takes memory, and time to get it.
 
-    Of the box around a head that is two thirds.
+    Of the box around a head that is two thirds. Where another device's memory does not suffice they are on the CPU.
     """
     if device is not None and device.type != "cpu":
-        return torch.zeros(shape, dtype=torch.float16, device=device)
+        with suppress(torch.OutOfMemoryError):
+            return torch.zeros(shape, dtype=torch.float16, device=device)
     return torch.from_numpy(aligned_zeros(math.prod(shape), np.float16, sparse=True)).view(shape)

@@ -171,6 +171,8 @@ class _SlabSum:
         first, *others = models
         self._add_view(first, models[first], progress, is_first=bool(others), is_last=not others)
         if restrict and others and (wanted := restrict(self._total, self._slab)) is not None:
+            if not wanted.any():
+                return
             self._narrow(wanted)
         for view in others:
             self._add_view(view, models[view], progress, is_last=view == others[-1])
@@ -193,12 +195,14 @@ class _SlabSum:
         along = self._slab[view_axes(view)[2]]
         progress.view(view, along.stop - along.start)
         start = along.start
-        while start < along.stop:  # in steps that shrink when the engine runs out of memory
-            stop = min(start + model.engine.batch_size, along.stop)
-            self._add(view, model, start, stop, is_first=is_first, is_last=is_last)
-            progress.advance(stop - start)
-            start = stop
-        model.engine.release()
+        try:
+            while start < along.stop:  # in steps that shrink when the engine runs out of memory
+                stop = min(start + model.engine.batch_size, along.stop)
+                self._add(view, model, start, stop, is_first=is_first, is_last=is_last)
+                progress.advance(stop - start)
+                start = stop
+        finally:
+            model.engine.release()
 
     def _add(self, view: View, model: ViewModel, start: int, stop: int, *, is_first: bool, is_last: bool) -> None:
         """Add slices of a view to the sum; of the last view, find the largest instead."""

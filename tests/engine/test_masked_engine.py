@@ -131,8 +131,18 @@ def test_memory_is_given_back_and_taken_anew(vinn) -> None:
     engine, slices, heads = MaskedEngine(vinn, CPU, POLICY), exact_slices(1), random_heads(1)
     before = engine.logits(slices, 1.0, heads)
     engine.release()
-    assert all(fill._blank is None for fill in engine._fills.values())
+    kept = [x for hook in (*engine._fills.values(), *engine._pools.values()) for x in vars(hook).values()]
+    assert sum(x.nbytes for x in kept if isinstance(x, torch.Tensor)) == 0
+    assert all(hook._blank is None for hook in engine._fills.values())
     assert torch.equal(engine.logits(slices, 1.0, heads).nan_to_num(), before.nan_to_num())
+
+
+def test_counts_are_optional_and_change_nothing(vinn) -> None:
+    slices, heads = exact_slices(2), random_heads(2)
+    counting, silent = (MaskedEngine(vinn, TOGETHER, POLICY, counting=counting) for counting in (True, False))
+    found, expected = (engine.logits(slices, 1.0, heads) for engine in (silent, counting))
+    assert torch.equal(found.nan_to_num(), expected.nan_to_num())
+    assert silent._counts == []
 
 
 def test_bfloat16_where_nothing_is_rounded(vinn) -> None:

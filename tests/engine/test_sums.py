@@ -28,6 +28,19 @@ def test_touching_writes_zeros_around_what_is_seen() -> None:
     assert total.sum() == 2 * 4 * 5 * 3 - 2 * 3 * 3
 
 
+def test_sums_and_their_largest_class() -> None:
+    before = torch.zeros(2, 2, 2, 3, dtype=torch.float16)
+    before[1, 0, 0] = torch.tensor([1.0, 2.0, 2.0])
+    logits = torch.full((2, 3, 4, 4), torch.nan)
+    logits[0, :, 1, 1] = torch.tensor([1.0, 5.0, 3.0])
+    total = LogitSum(before.clone(), 0.5, (slice(1, 3), slice(1, 3)))
+    assert total.largest().tolist() == [[[0, 0], [0, 0]], [[1, 0], [0, 0]]]  # the first of equal ones
+    assert total.largest(logits).tolist() == [[[1, 0], [0, 0]], [[1, 0], [0, 0]]]
+    total.add(logits)
+    assert total.total[0, 0, 0].tolist() == [0.5, 2.5, 1.5]
+    assert torch.equal(total.total[1], before[1])
+
+
 def test_more_memory_than_there_can_be_is_an_error_of_memory() -> None:
     with pytest.raises(MemoryError, match="bytes cannot be mapped"):
         aligned_zeros(1 << 58)

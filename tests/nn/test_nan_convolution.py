@@ -317,6 +317,19 @@ def test_gradients(uniform, fill) -> None:
     assert torch.autograd.gradcheck(computed, (x.nan_to_num().requires_grad_(), weight, bias))
 
 
+def test_no_gradient_comes_from_skipped_windows() -> None:
+    x = torch.ones(1, 1, 6, 6)
+    x[..., :4] = NAN
+    bias = torch.zeros(1, requires_grad=True)
+    output, skipped = nan_conv2d(x, torch.ones(1, 1, 3, 3), bias, padding=1, threshold=0.5, return_skipped=True)
+    output.backward(torch.ones_like(output))
+    assert bias.grad.item() == (~skipped).sum() == 12
+
+
+def test_no_samples_at_all() -> None:
+    assert nan_conv2d(torch.zeros(0, 3, 8, 8), torch.zeros(4, 3, 3, 3)).shape == (0, 4, 6, 6)
+
+
 def test_autocast() -> None:
     torch.manual_seed(0)
     layer = nn.Conv2d(3, 4, 3, padding=1)

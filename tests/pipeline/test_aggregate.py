@@ -349,6 +349,14 @@ def test_nothing_is_restricted_without_a_reason() -> None:
     )
 
 
+def test_where_nothing_is_wanted_all_is_background() -> None:
+    scene = Scene(VOLUME, (slice(1, 4), slice(2, 5), slice(0, 6)))
+    classes = aggregate_views(
+        scene, models_of(random_tables()), Progress(), restrict=lambda sums, box: np.zeros(sums.shape[:3], bool)
+    )
+    assert not classes.any()
+
+
 def test_a_single_view_is_not_restricted() -> None:
     tables = random_tables()
 

@@ -186,8 +186,7 @@ def convolve(
             if (missing_at % weight.shape[1] == 0).all():  # as behind every NaN convolution
                 missing = missing[:, :, :1]
             add_means(output, known, missing, kinds.mixed, counts.values - counts.missing, windows, weight)
-    nan_if_skipped = torch.zeros_like(skipped, dtype=output.dtype).masked_fill_(skipped, torch.nan)
-    return (_grouped(output, groups) + nan_if_skipped.unsqueeze(2)).flatten(1, 2), kinds
+    return torch.where(skipped.unsqueeze(2), torch.nan, _grouped(output, groups)).flatten(1, 2), kinds
 
 
 def add_means(
@@ -222,7 +221,7 @@ def add_means(
             at = places.unbind(1)
             masks = windows.at(places, missing[:, group]).flatten(1)
             share = F.linear(masks.to(weight.dtype), kernels[group].flatten(1))
-            into.index_put_(at, means[:, group][at].to(share.dtype).unsqueeze(1) * share, accumulate=True)
+            into[at] = into[at] + means[:, group][at].to(share.dtype).unsqueeze(1) * share
 
 
 class _Counts(NamedTuple):
@@ -237,7 +236,7 @@ def _identity(x: Tensor) -> Tensor:
 
 def _grouped(x: Tensor, groups: int) -> Tensor:
     """(N, C, *spatial) as (N, groups, C / groups, *spatial)."""
-    return x.view(len(x), groups, -1, *x.shape[2:])
+    return x.view(len(x), groups, x.shape[1] // groups, *x.shape[2:])
 
 
 def _explicit_padding(padding: Size | str, kernel: Sizes, dilation: Sizes) -> tuple[Sizes, Sizes]:
