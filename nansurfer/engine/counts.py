@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from torch import nn
 
-from nansurfer.nn import counting_s, skip_counts
+from nansurfer.nn import LayerCounts, counting_s, skip_counts
 
 TILE = 16
 """Side in pixels of the tiles for which skips are told apart: one pixel of the networks' deepest level."""
@@ -67,7 +67,11 @@ def tile_grid(slices: npt.NDArray[np.uint8]) -> tuple[int, int]:
 
 def counts_of(network: nn.Module) -> SliceCounts:
     """What the NaN layers of a network counted, on a grid of tiles, since their counts were last reset."""
-    layers = skip_counts(network)
+    return replace(counts_of_layers(skip_counts(network)), counting_s=counting_s(network))
+
+
+def counts_of_layers(layers: Sequence[LayerCounts]) -> SliceCounts:
+    """The counts of layers, each of the same slices and on a grid of tiles, put together."""
     macs = np.array([layer.macs_per_window * layer.windows[0] for layer in layers], float)
     tiles = [layer.tiles for layer in layers if layer.tiles is not None]
     return SliceCounts(
@@ -78,7 +82,6 @@ def counts_of(network: nn.Module) -> SliceCounts:
         mixed=np.stack([layer.mixed for layer in layers]),
         computed=np.ones(len(layers[0].windows), bool),
         tiles=np.tensordot(macs / macs.sum(), np.stack(tiles), axes=1).astype(np.float32),
-        counting_s=counting_s(network),
     )
 
 

@@ -15,13 +15,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from nansurfer.engine.counts import SliceCounts
+from nansurfer.engine.counts import SliceCounts, counts_of_layers
 from nansurfer.engine.crop import Crop, Size, crops_around
 from nansurfer.engine.masks import invalid_needed, window_values
-from nansurfer.engine.resampling import Places, Resampling
+from nansurfer.engine.resampling import Resampling
 from nansurfer.models import FastSurferVINN, Network
 from nansurfer.models.blocks import DenseBlock, Entry
-from nansurfer.nn import NaNPolicy
+from nansurfer.nn import LayerCounts, NaNPolicy
 from nansurfer.nn.functional.windows import Windows
 
 DEPTHS = (1, 2, 3, 4)
@@ -106,20 +106,24 @@ class MaskFlow:
 
     def counts(self, grid: tuple[int, int]) -> SliceCounts:
         """What is skipped, on a grid of tiles."""
-        convolutions = [self._network.get_submodule(name) for name in self.convolutions]
         kinds = list(self.convolutions.values())
-        macs = np.array([_macs_per_window(conv) for conv in convolutions])
-        windows = np.array([masks.skipped[0].numel() for masks in kinds])
-        shares = macs * windows / (macs @ windows)
-        tiles = torch.stack([F.adaptive_avg_pool2d(masks.skipped.float(), grid)[:, 0] for masks in kinds])
-        return SliceCounts(
-            layers=tuple(self.convolutions),
-            macs_per_window=macs,
-            windows=windows,
-            skipped=torch.stack([masks.skipped.flatten(1).sum(1) for masks in kinds]).cpu().numpy(),
-            mixed=torch.stack([masks.mixed.flatten(1).sum(1) for masks in kinds]).cpu().numpy(),
-            computed=np.ones(len(self.labelled), bool),
-            tiles=np.tensordot(shares, tiles.cpu().numpy(), axes=1).astype(np.float32),
+        skipped, mixed = (
+            torch.stack([mask.flatten(1).sum(1) for mask in masks]).cpu().numpy()
+            for masks in ([own.skipped for own in kinds], [own.mixed for own in kinds])
+        )
+        tiles = torch.stack([F.adaptive_avg_pool2d(own.skipped.float(), grid)[:, 0] for own in kinds]).cpu().numpy()
+        return counts_of_layers(
+            [
+                LayerCounts(
+                    name=name,
+                    macs_per_window=self._conv(name).weight.numel(),
+                    windows=np.full(len(self.labelled), own.skipped[0].numel()),
+                    skipped=skipped[index],
+                    mixed=mixed[index],
+                    tiles=tiles[index],
+                )
+                for index, (name, own) in enumerate(self.convolutions.items())
+            ]
         )
 
     def crops(self) -> dict[Size, Crop]:
@@ -228,7 +232,7 @@ def _box_sum(mask: Tensor, kernel: int) -> Tensor:
     """How many are True in the window around each place, int16."""
     counts, reach = mask.to(torch.int16), kernel // 2
     for sides, before in ((kernel, 1), (reach, 0)), ((1, kernel), (0, reach)):
-        counts = reduce(torch.add, Windows(sides, (1, 1), (1, 1), before, before).taps(counts, 0))
+        counts = Windows(sides, (1, 1), (1, 1), before, before).sums(counts)
     return counts
 
 
@@ -236,21 +240,7 @@ def _of_all_channels(sources: Sources) -> Tensor:
     return torch.cat([seen.expand(-1, channels, -1, -1) for seen, channels in sources], dim=1)
 
 
-def _macs_per_window(conv: nn.Module) -> int:
-    assert isinstance(conv, nn.Conv2d)
-    return conv.weight.numel()
-
-
 def _zoomed(seen: Tensor, resampling: Resampling) -> Tensor:
     """Where a resampling reads nothing that is NaN; its padding is not NaN."""
-    missing = ~seen
-    for dim, places in ((2, resampling.rows), (3, resampling.columns)):
-        missing = _read(missing, places, dim)
-    return ~missing
-
-
-def _read(missing: Tensor, places: Places, dim: int) -> Tensor:
-    first, second = (torch.from_numpy(index).to(missing.device) for index in (places.first, places.second))
-    read = missing.index_select(dim, first.clamp(min=0)) | missing.index_select(dim, second.clamp(min=0))
-    is_padding = (first < 0).view([-1 if axis == dim else 1 for axis in range(4)])
-    return read & ~is_padding
+    missing = resampling.readers(~seen[:, 0].cpu().numpy())
+    return torch.from_numpy(~missing).to(seen.device)[:, None]

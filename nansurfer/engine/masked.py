@@ -90,14 +90,15 @@ class MaskedEngine(DenseEngine):
         logits = torch.full(
             (n, self._filled.classifier.conv.out_channels, height, width), torch.nan, device=self.device
         )
-        counts = self._skipped_outright.repeated(n)  # until something is found not to be
+        flow = None
         if len(present):
             flow = self._follow(head[present], None if wanted is None else wanted[present])
             crop, computed = self._compute(slices[present], scale, flow)
             crop.of(logits)[torch.from_numpy(present).to(self.device)] = computed
-            if self._counting:
-                _enter(flow.counts(tile_grid(slices)), counts, present)
         if self._counting:
+            counts = self._skipped_outright.repeated(n)
+            if flow is not None:
+                _enter(flow.counts(tile_grid(slices)), counts, present)
             self._counts.append(counts)
         return logits
 
@@ -147,7 +148,7 @@ class MaskedEngine(DenseEngine):
 
 def check_masked_policy(policy: NaNPolicy) -> None:
     """Raise a ConfigError unless the masked engine serves a policy."""
-    if policy.mode != "background":
+    if not MaskedEngine.serves(policy):
         raise ConfigError(
             f'The masked engine serves the NaN mode "background", not "{policy.mode}"; use --engine reference.'
         )

@@ -18,10 +18,11 @@ from engine_cases import (
     exact_slices,
     random_heads,
     random_slices,
+    real_slices,
     shallow_network,
     small_network,
+    smaller_voxels,
 )
-from scipy import ndimage
 from torch import Tensor
 
 from nansurfer.engine import ComputeOptions, DenseEngine, ReferenceEngine, native, workspace
@@ -32,7 +33,6 @@ from nansurfer.errors import ConfigError, DeviceError
 from nansurfer.labels import SAGITTAL_TO_FULL
 from nansurfer.models import build_model, load_config
 from nansurfer.nn import NaNPolicy
-from nansurfer.volume import conform, head_mask, read_image, thick_mask, thick_slices, to_view
 from nansurfer.weights import load_network, resolve
 
 
@@ -415,9 +415,7 @@ class TestRefusals:
 )
 def test_real_slices_like_the_reference(data_dir, view, file, policy, precision, median_error, same_labels) -> None:
     network = load_network(resolve("compact"), view)[1]
-    volume = np.asanyarray(conform(read_image(data_dir / "t1" / file), "min").dataobj)
-    slices = thick_slices(to_view(volume, view), 120, 122)
-    heads = thick_mask(to_view(head_mask(volume), view), 120, 122, margin=3)
+    slices, heads = real_slices(data_dir / "t1" / file, view, 120, 122)
     reference, fast = (
         ReferenceEngine(network, CPU, policy),
         FastEngine(network, replace(CPU, precision=precision), policy),
@@ -433,9 +431,7 @@ def test_real_slices_like_the_reference(data_dir, view, file, policy, precision,
 
 def test_a_real_slice_of_smaller_voxels_like_the_reference(data_dir) -> None:
     network = load_network(resolve("compact"), "coronal")[1]
-    volume = np.asanyarray(conform(read_image(data_dir / "t1" / "subject-01_orig.mgz"), "min").dataobj)
-    slices = ndimage.zoom(thick_slices(to_view(volume, "coronal"), 120, 121), (1, 1, 1.25, 1.25), order=1)
-    heads = ndimage.zoom(thick_mask(to_view(head_mask(volume), "coronal"), 120, 121), (1, 1.25, 1.25), order=0)
+    slices, heads = smaller_voxels(*real_slices(data_dir / "t1" / "subject-01_orig.mgz", "coronal", 120, 121, margin=0))
     assert slices.shape[2:] == (320, 320)
     policy = replace(POLICY, threshold=0.5, pool_margin=2)
     reference, fast = ReferenceEngine(network, CPU, policy), FastEngine(network, CPU, policy)

@@ -18,16 +18,16 @@ from engine_cases import (
     exact_slices,
     random_heads,
     random_slices,
+    real_slices,
     shallow_network,
     small_network,
+    smaller_voxels,
 )
-from scipy import ndimage
 
 from nansurfer.engine import DenseEngine, LogitSum, MaskedEngine, ReferenceEngine
 from nansurfer.engine.crop import Crop, crops_around
 from nansurfer.errors import ConfigError, DeviceError
 from nansurfer.nn import NaNPolicy
-from nansurfer.volume import conform, head_mask, read_image, thick_mask, thick_slices, to_view
 from nansurfer.weights import load_network, resolve
 
 TOGETHER = replace(CPU, batch_size=4)
@@ -212,9 +212,7 @@ class TestCrops:
 )
 def test_real_slices_are_the_references(data_dir, view, file, policy) -> None:
     network = load_network(resolve("compact"), view)[1]
-    volume = np.asanyarray(conform(read_image(data_dir / "t1" / file), "min").dataobj)
-    slices = thick_slices(to_view(volume, view), 120, 122)
-    heads = thick_mask(to_view(head_mask(volume), view), 120, 122, margin=3)
+    slices, heads = real_slices(data_dir / "t1" / file, view, 120, 122)
     masked, reference = MaskedEngine(network, CPU, policy), ReferenceEngine(network, CPU, policy)
     found, expected = (engine.logits(slices, 1.0, heads) for engine in (masked, reference))
     assert torch.equal(found.isnan(), expected.isnan())
@@ -226,9 +224,9 @@ def test_real_slices_are_the_references(data_dir, view, file, policy) -> None:
 
 def test_a_real_slice_of_smaller_voxels_is_the_references(data_dir) -> None:
     network = load_network(resolve("compact"), "coronal")[1]
-    volume = np.asanyarray(conform(read_image(data_dir / "t1" / "subject-03_brain.mgz"), "min").dataobj)
-    slices = ndimage.zoom(thick_slices(to_view(volume, "coronal"), 120, 121), (1, 1, 1.25, 1.25), order=1)
-    heads = ndimage.zoom(thick_mask(to_view(head_mask(volume), "coronal"), 120, 121), (1, 1.25, 1.25), order=0)
+    slices, heads = smaller_voxels(
+        *real_slices(data_dir / "t1" / "subject-03_brain.mgz", "coronal", 120, 121, margin=0)
+    )
     policy = replace(POLICY, threshold=0.5, pool_margin=2)
     masked, reference = MaskedEngine(network, CPU, policy), ReferenceEngine(network, CPU, policy)
     found, expected = (engine.logits(slices, 1.25, heads) for engine in (masked, reference))
@@ -241,9 +239,7 @@ def test_a_real_slice_of_smaller_voxels_is_the_references(data_dir) -> None:
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_cuda_gives_the_cpus_classes_and_counts(data_dir) -> None:
     network = load_network(resolve("compact"), "coronal")[1]
-    volume = np.asanyarray(conform(read_image(data_dir / "t1" / "subject-03_brain.mgz"), "min").dataobj)
-    slices = thick_slices(to_view(volume, "coronal"), 100, 120)
-    heads = thick_mask(to_view(head_mask(volume), "coronal"), 100, 120, margin=3)
+    slices, heads = real_slices(data_dir / "t1" / "subject-03_brain.mgz", "coronal", 100, 120)
     policy = replace(POLICY, threshold=0.5, pool_margin=2)
     cpu, cuda = (MaskedEngine(network, replace(CPU, device=device), policy) for device in ("cpu", "cuda"))
     expected, found = cpu.logits(slices, 1.0, heads), cuda.logits(slices, 1.0, heads)

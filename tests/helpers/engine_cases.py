@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from itertools import product
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from torch import nn
 from nansurfer.engine import ComputeOptions, Engine, ReferenceEngine, SliceCounts
 from nansurfer.models import build_model, load_config
 from nansurfer.nn import NaNPolicy
+from nansurfer.volume import View, conform, head_mask, read_image, thick_mask, thick_slices, to_view
 
 CPU = ComputeOptions(device="cpu")
 POLICY = NaNPolicy("background", threshold=1.0, fill="blank")
@@ -118,6 +120,18 @@ def assert_same_counts(found: SliceCounts, expected: SliceCounts) -> None:
     assert counts_by_name(found) == counts_by_name(expected)
     np.testing.assert_allclose(found.tiles, expected.tiles, atol=1e-6)
     np.testing.assert_array_equal(found.computed, expected.computed)
+
+
+def real_slices(path: Path, view: View, start: int, stop: int, margin: int = 3) -> tuple[np.ndarray, np.ndarray]:
+    """Thick slices of a T1, and where their input is not NaN."""
+    volume = np.asanyarray(conform(read_image(path), "min").dataobj)
+    slices = thick_slices(to_view(volume, view), start, stop)
+    return slices, thick_mask(to_view(head_mask(volume), view), start, stop, margin=margin)
+
+
+def smaller_voxels(slices: np.ndarray, heads: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The same at 0.8 mm."""
+    return ndimage.zoom(slices, (1, 1, 1.25, 1.25), order=1), ndimage.zoom(heads, (1, 1.25, 1.25), order=0)
 
 
 def assert_the_reference(

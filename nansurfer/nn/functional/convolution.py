@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import partial, reduce
+from functools import partial
 from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
@@ -210,7 +210,7 @@ def add_means(
         The convolution's.
     """
     groups, channels = mixed.shape[1], weight.shape[1]
-    sums = _box_sum(_grouped(known, groups).sum(2, dtype=accumulation_dtype(known)), windows)
+    sums = windows.sums(_grouped(known, groups).sum(2, dtype=accumulation_dtype(known)))
     means = sums / n_known.clamp(min=1)
     kernels = weight.movedim(1, -1).reshape(groups, -1, windows.taps_each, channels)
     if missing.shape[2] < channels:
@@ -257,13 +257,8 @@ def _count(missing: Tensor, windows: Windows, channels: int, count_include_pad: 
         values = torch.tensor(most, device=missing.device)
     else:
         image = torch.full((1, 1, *missing.shape[2:]), channels, device=missing.device)
-        values = _box_sum(image, windows)
-    return _Counts(_box_sum(missing, windows), values, most)
-
-
-def _box_sum(x: Tensor, windows: Windows) -> Tensor:
-    # Plain additions: exact for integers, where a GPU's convolution may round to TF32.
-    return reduce(torch.add, windows.taps(x, 0))
+        values = windows.sums(image)
+    return _Counts(windows.sums(missing), values, most)
 
 
 def _reaches(counts: _Counts, threshold: float) -> Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import reduce
 from itertools import product
 
 import torch
@@ -53,6 +54,11 @@ class Windows:
         )
         everything = (slice(None), slice(None))
         return [x[everything + index] for index in indices]
+
+    def sums(self, x: Tensor) -> Tensor:
+        """Sum of every window's values, (N, C, *output); padding adds nothing."""
+        # Plain additions: exact for integers, where a GPU's convolution may round to TF32.
+        return reduce(torch.add, self.taps(x, 0))
 
     def at(self, places: Tensor, x: Tensor) -> Tensor:
         """Values (n, taps, C) of some windows, given by sample and position, int64 (n, 1 + dims); padding holds 0."""
