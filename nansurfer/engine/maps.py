@@ -58,9 +58,9 @@ class FeatureMap:
         self._first = line
         self._memory = aligned_zeros(line * (1 + _SLACK_LINES) + math.prod(self._shape), self.dtype)
 
-    def zeros_like(self) -> FeatureMap:
-        """Another one of the same size, of all rows."""
-        return FeatureMap(self.channels, self.height, self.width, self._radius, self.dtype)
+    def blank(self) -> BlankMap:
+        """Room for what this map is for an empty slice."""
+        return BlankMap(self.channels, self.height, self.width + self._radius, self.dtype)
 
     @property
     def rows(self) -> Floats:
@@ -80,6 +80,25 @@ class FeatureMap:
         pitch = self._shape[2]
         rows, last = (self.rows, _RING_ROWS - 1) if self.ring else (self.rows[self._radius :], -1)
         return native.Map(rows[:, first_channel:].ctypes.data, self.channels * pitch, pitch, last)
+
+
+class BlankMap:
+    """What a feature map is for an empty slice, [row][column][channel]; ``width`` counts the zeros to its right."""
+
+    def __init__(self, channels: int, height: int, width: int, dtype: npt.DTypeLike) -> None:
+        memory = aligned_zeros(height * width * channels, dtype)
+        self._pixels: Floats = memory.reshape(height, width, channels)
+
+    def record(self, features: FeatureMap) -> None:
+        """Take over a map that holds an empty slice."""
+        height, width, _ = self._pixels.shape
+        radius = width - features.width
+        self._pixels[:] = features.rows[radius : radius + height, :, :width].swapaxes(1, 2)
+
+    def native(self) -> native.Blank:
+        """For the kernels."""
+        _, width, channels = self._pixels.shape
+        return native.Blank(self._pixels.ctypes.data, width * channels, channels)
 
 
 def aligned_zeros(size: int, dtype: npt.DTypeLike = np.float32, *, sparse: bool = False) -> Floats:

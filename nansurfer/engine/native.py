@@ -27,6 +27,12 @@ class Map(Structure):
     _fields_: ClassVar = [("data", c_void_p), ("row", c_int64), ("channel", c_int64), ("ring", c_int64)]
 
 
+class Blank(Structure):
+    """What a feature map is for an empty slice, the channels of a pixel contiguous."""
+
+    _fields_: ClassVar = [("data", c_void_p), ("row", c_int64), ("column", c_int64)]
+
+
 class Run(Structure):
     """Columns of a row."""
 
@@ -56,7 +62,7 @@ class Convolution(Structure):
 
     _fields_: ClassVar = [
         ("input", Map),
-        ("blank", Map),
+        ("blank", Blank),
         ("competitor", Map),
         ("outputs", Output * 2),
         ("halos", Halo * 2),
@@ -104,7 +110,7 @@ class Pooling(Structure):
         ("compute", Runs),
         ("holes", Runs),
         ("ring", Runs),
-        ("blank", Map),
+        ("blank", Blank),
         ("channels", c_int32),
         ("height", c_int32),
     ]

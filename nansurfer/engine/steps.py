@@ -12,7 +12,7 @@ import numpy as np
 
 from nansurfer.engine import native
 from nansurfer.engine.counts import TILE
-from nansurfer.engine.maps import FeatureMap, line_of, pitch_of
+from nansurfer.engine.maps import BlankMap, FeatureMap, line_of, pitch_of
 from nansurfer.engine.masks import ByteMask, RunTable, invalid_needed
 from nansurfer.engine.packed import PackedBlock, PackedNetwork, Transform
 from nansurfer.engine.resampling import Resampling
@@ -54,7 +54,7 @@ class Shared:
     kernels: ctypes.CDLL
     network: PackedNetwork
     policy: NaNPolicy
-    blanks: dict[str, FeatureMap]
+    blanks: dict[str, BlankMap]
     size: tuple[int, int]
     scale: float = 1.0
     zooms: tuple[Resampling, Resampling] | None = None
@@ -69,10 +69,10 @@ class Shared:
         """Rows and columns of tiles for which skips are told apart."""
         return self.size[0] // TILE, self.size[1] // TILE
 
-    def blank(self, name: str, like: FeatureMap) -> FeatureMap:
+    def blank(self, name: str, like: FeatureMap) -> BlankMap:
         """Where a layer's blank is, or will be when it has been recorded."""
         if name not in self.blanks:
-            self.blanks[name] = like.zeros_like()
+            self.blanks[name] = like.blank()
         return self.blanks[name]
 
 
@@ -250,7 +250,7 @@ class Chain(Step):
         """Compute, convolution by convolution, and keep the input of each as that of an empty slice."""
         for convolution, packed, source in zip(self._native, self._block.convolutions, self._maps, strict=True):
             self._shared.kernels.convolve(convolution, 1, self._size[0])
-            self._shared.blanks[packed.name].rows[:] = source.rows
+            self._shared.blanks[packed.name].record(source)
 
     def _convolution(self, index: int, mask: MaskedConvolution, *, competes: bool) -> native.Convolution:
         packed = self._block.convolutions[index]
@@ -333,7 +333,7 @@ class Pool(Step):
 
     def record_blanks(self) -> None:
         """Compute, and keep the input as that of an empty slice."""
-        self._blank.rows[:] = self._features.rows
+        self._blank.record(self._features)
         self.compute()
 
 

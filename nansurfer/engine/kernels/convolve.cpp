@@ -59,11 +59,10 @@ inline void keep(const vec (&sums)[BLOCK][COUNT], vec (&kept)[BLOCK][COUNT]) {
     }
 }
 
-// Calls use(x, COUNT) for the vectors of a run, COUNT at a time, which is a constant of the type. The first begins with a
-// cache line: it has room in front of the run, for the gaps between runs are no shorter than a vector.
+// Calls use(x, COUNT) for the vectors of a run, COUNT at a time, which is a constant of the type.
 template <class Use>
 void for_each_vectors(Run run, Use use) {
-    for (int64_t x = run.start & -LANES; x < run.stop;) {
+    for (int64_t x = run.start; x < run.stop;) {
         const int64_t vectors = (run.stop - x + LANES - 1) / LANES;
         if (vectors == 1) {
             use(x, std::integral_constant<int, 1>());
@@ -118,7 +117,7 @@ struct Transformed {
 // Transforms what a run of the strip from row y on reads.
 Transformed transform(const Convolution& conv, int64_t y, int64_t height, Run run) {
     static thread_local std::vector<vec> memory;
-    const int64_t first = (run.start & -LANES) - LANES;  // whole cache lines are loaded and stored
+    const int64_t first = run.start - LANES;  // so that the run itself begins with a cache line
     const int64_t lines = (run.stop - first) / LANES + 1, odd = lines | 1, channel = odd * LANES;
     const int64_t row = channel * conv.channels_in;
     const int64_t vectors = TRANSFORMED * row / LANES + 1;  // the last of a run reads a column more
@@ -187,7 +186,7 @@ void fill_halos(const Convolution& conv, int64_t y) {
     for (const Halo& halo : conv.halos) {
         if (!halo.channels) continue;  // there is a second one only for concatenations
         for (const Run* run = halo.runs.begin(y); run < halo.runs.end(y); ++run)
-            copy_run(conv.blank, conv.input, y, *run, halo.channel, halo.channels);
+            conv.blank.copy(conv.input, y, *run, halo.channel, halo.channels);
     }
 }
 

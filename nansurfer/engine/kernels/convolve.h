@@ -15,7 +15,7 @@ struct Halo {
 
 struct Convolution {
     Map input;
-    Map blank;
+    Blank blank;
     Map competitor;        // maxout with it; none if data is null
     Output outputs[2];
     Halo halos[2];

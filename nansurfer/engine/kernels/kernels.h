@@ -133,20 +133,22 @@ private:
     }
 };
 
-constexpr int CHANNELS_AHEAD = 8;  // which a copy fetches
+// What a map is for an empty slice. Of a row a pixel or two are read, and so all channels of a pixel lie together.
+struct Blank {
+    const real* data;  // row 0, column 0, channel 0
+    int64_t row, column;
 
-// Copies the columns of a run of a row from one map to another, in some channels.
-inline void copy_run(const Map& from, const Map& to, int64_t y, Run run, int channel, int channels) {
-    for (int x = run.start; x < run.stop; x += LANES) {
-        const ivec inside = first_lanes(run.stop - x);
-        const int64_t next_source = from.channel, next_target = to.channel;
-        const real* source = from.at(y, channel) + x;
-        real* target = to.at(y, channel) + x;
-        for (int c = 0; c < channels; ++c, source += next_source, target += next_target) {
-            prefetch(source + CHANNELS_AHEAD * next_source);
-            store(target, inside ? load(source) : load(target));
+    const real* at(int64_t y, int64_t x) const { return data + y * row + x * column; }
+
+    // Copies a run of a row to a map, in some channels.
+    void copy(const Map& to, int64_t y, Run run, int channel, int channels) const {
+        const int64_t next = to.channel;
+        for (int x = run.start; x < run.stop; ++x) {
+            const real* source = at(y, x) + channel;
+            real* target = to.at(y, channel) + x;
+            for (int c = 0; c < channels; ++c, target += next) *target = source[c];
         }
     }
-}
+};
 
 }  // namespace nansurfer

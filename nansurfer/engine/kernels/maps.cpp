@@ -79,7 +79,7 @@ struct Pooling {
     Runs compute;  // pixels of the outputs
     Runs holes;    // pixels of the pooling's input that are not valid, in windows that others are valid in
     Runs ring;     // pixels of windows without valid ones that are pooled all the same
-    Map blank;     // what the input is there
+    Blank blank;   // what the input is there
     int32_t channels, height;
 };
 
@@ -116,7 +116,7 @@ NANSURFER_EXPORT void pool(const Pooling* pooling) {
     for (int y = 0; y < p.height; ++y) {
         for (int64_t from : {2 * y, 2 * y + 1})
             for (const Run* run = p.ring.begin(from); run < p.ring.end(from); ++run)
-                copy_run(p.blank, p.input, from, *run, 0, p.channels);
+                p.blank.copy(p.input, from, *run, 0, p.channels);
         for (int c = 0; c < p.channels; ++c) {
             for (int64_t from : {2 * y, 2 * y + 1})
                 for (const Run* hole = p.holes.begin(from); hole < p.holes.end(from); ++hole)

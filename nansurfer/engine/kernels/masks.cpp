@@ -14,15 +14,19 @@ namespace {
 
 enum Kind : uint8_t { SKIPPED, MIXED, WHOLE };
 
-constexpr int TILE = 16;  // the usual side, which is worth a loop of its own
-
 constexpr int GAP = LANES;  // runs that are closer than a vector are computed as one: that takes no more vectors
 
-// How many windows of a row are of a kind. The sum has 16 bits, so that more of them fit a vector.
-inline int count_kind(const uint8_t* kinds, int count, Kind kind) {
-    uint16_t sum = 0;
-    for (int i = 0; i < count; ++i) sum = uint16_t(sum + (kinds[i] == kind));
-    return sum;
+// How many windows are of a kind. Sums have 16 bits, so that more of them fit a vector.
+int64_t count_kind(const uint8_t* kinds, int64_t count, Kind kind) {
+    constexpr int64_t MOST = 1 << 15;
+    int64_t total = 0;
+    for (int64_t first = 0; first < count; first += MOST) {
+        const int64_t stop = std::min(count, first + MOST);
+        uint16_t sum = 0;
+        for (int64_t i = first; i < stop; ++i) sum = uint16_t(sum + (kinds[i] == kind));
+        total += sum;
+    }
+    return total;
 }
 
 // Runs of bytes that are not 0 in a row; those with less than `gap` zeros between them are one.
@@ -158,24 +162,24 @@ void find_kinds(const ConvolutionMask& m) {
 
 // Finds the output's mask and the runs to be computed; returns the mask of what these are in each row.
 std::vector<uint8_t> find_output(const ConvolutionMask& m) {
-    const int64_t size = int64_t(m.height) * m.width;
+    const int width = m.width, together = rows_together(m.kernel);
+    const int64_t size = int64_t(m.height) * width;
     const uint8_t* __restrict kinds = m.kinds;
     uint8_t* __restrict output = m.output;
     for (int64_t i = 0; i < size; ++i) output[i] = kinds[i] != SKIPPED;
     if (const uint8_t* __restrict competitor = m.competitor)
         for (int64_t i = 0; i < size; ++i) output[i] &= competitor[i];
     std::vector<uint8_t> computed(output, output + size);
-    const int together = rows_together(m.kernel);
     m.compute.first[0] = 0;
     for (int y = 0; y < m.height; y += together) {
-        uint8_t* __restrict first = computed.data() + int64_t(y) * m.width;
+        uint8_t* __restrict first = computed.data() + int64_t(y) * width;
         const int rows = std::min(together, m.height - y);
         for (int row = 1; row < rows; ++row) {
-            const uint8_t* __restrict other = output + int64_t(y + row) * m.width;
-            for (int x = 0; x < m.width; ++x) first[x] |= other[x];
+            const uint8_t* __restrict other = output + int64_t(y + row) * width;
+            for (int x = 0; x < width; ++x) first[x] |= other[x];
         }
-        for (int row = 1; row < rows; ++row) std::copy(first, first + m.width, first + int64_t(row) * m.width);
-        add_row(first, m.width, GAP, y / together, m.compute);
+        for (int row = 1; row < rows; ++row) std::copy(first, first + width, first + int64_t(row) * width);
+        add_row(first, width, GAP, y / together, m.compute);
     }
     return computed;
 }
@@ -227,20 +231,21 @@ NANSURFER_EXPORT void mask_convolution(const ConvolutionMask* mask) {
 // the image evenly overlap, as the windows of PyTorch's adaptive pooling do.
 NANSURFER_EXPORT void count_kinds(const uint8_t* kinds, int32_t height, int32_t width, int32_t rows,
                                   int32_t columns, int32_t* tiles, int64_t* skipped, int64_t* mixed) {
-    *skipped = *mixed = 0;
-    for (int y = 0; y < height; ++y) {
-        *skipped += count_kind(kinds + int64_t(y) * width, width, SKIPPED);
-        *mixed += count_kind(kinds + int64_t(y) * width, width, MIXED);
-    }
-    std::fill(tiles, tiles + int64_t(rows) * columns, 0);
+    *skipped = count_kind(kinds, int64_t(height) * width, SKIPPED);
+    *mixed = count_kind(kinds, int64_t(height) * width, MIXED);
+    std::vector<uint8_t> in_columns(width);  // of a row of tiles, which are no higher than bytes can count
+    uint8_t* __restrict counts = in_columns.data();
     for (int row = 0; row < rows; ++row, tiles += columns) {
+        std::memset(counts, 0, width);
         for (int y = row * height / rows; y * rows < (row + 1) * height; ++y) {
-            const uint8_t* of_row = kinds + int64_t(y) * width;
-            for (int column = 0; column < columns; ++column) {
-                const int left = column * width / columns, right = ((column + 1) * width + columns - 1) / columns;
-                tiles[column] += right - left == TILE ? count_kind(of_row + left, TILE, SKIPPED)
-                                                      : count_kind(of_row + left, right - left, SKIPPED);
-            }
+            const uint8_t* __restrict of_row = kinds + int64_t(y) * width;
+            for (int x = 0; x < width; ++x) counts[x] += of_row[x] == SKIPPED;
+        }
+        for (int column = 0; column < columns; ++column) {
+            const int left = column * width / columns, right = ((column + 1) * width + columns - 1) / columns;
+            int sum = 0;
+            for (int x = left; x < right; ++x) sum += counts[x];
+            tiles[column] = sum;
         }
     }
 }
@@ -265,9 +270,11 @@ NANSURFER_EXPORT void mask_pool(const uint8_t* input, int32_t height, int32_t wi
         const uint8_t* __restrict own = input + int64_t(y) * width;
         const uint8_t* __restrict any = pooled.data() + int64_t(y / 2) * columns;
         const uint8_t* __restrict kept = output + int64_t(y / 2) * columns;
-        for (int x = 0; x < width; ++x) {
-            hole_row[x] = any[x / 2] & !own[x];
-            ring_row[x] = kept[x / 2] & !any[x / 2];
+        uint8_t *__restrict hole = hole_row.data(), *__restrict margin_only = ring_row.data();
+        for (int x = 0; x < columns; ++x) {
+            hole[2 * x] = any[x] & !own[2 * x];
+            hole[2 * x + 1] = any[x] & !own[2 * x + 1];
+            margin_only[2 * x] = margin_only[2 * x + 1] = kept[x] & !any[x];
         }
         add_row(hole_row.data(), width, 0, y, *holes);
         add_row(ring_row.data(), width, 0, y, *ring);
@@ -279,8 +286,13 @@ NANSURFER_EXPORT void mask_pool(const uint8_t* input, int32_t height, int32_t wi
 NANSURFER_EXPORT void mask_unpool(const uint8_t* pooled, const uint8_t* skip, int32_t height, int32_t width,
                                   uint8_t* output, const Runs* compute) {
     for (int y = 0; y < height; ++y) {
-        const uint8_t* from = pooled + int64_t(y / 2) * (width / 2);
-        for (int x = 0; x < width; ++x) output[int64_t(y) * width + x] = from[x / 2] & skip[int64_t(y) * width + x];
+        const uint8_t* __restrict from = pooled + int64_t(y / 2) * (width / 2);
+        const uint8_t* __restrict beside = skip + int64_t(y) * width;
+        uint8_t* __restrict to = output + int64_t(y) * width;
+        for (int x = 0; x < width / 2; ++x) {
+            to[2 * x] = from[x] & beside[2 * x];
+            to[2 * x + 1] = from[x] & beside[2 * x + 1];
+        }
     }
     find_runs(output, height, width, GAP, *compute);
 }
