@@ -8,6 +8,7 @@ from nansurfer.engine.device import (
     default_threads,
     is_out_of_memory,
     keep_freed_memory,
+    one_thread,
     resolve_device,
 )
 from nansurfer.engine.fast import FastEngine, check_fast_policy
@@ -35,6 +36,7 @@ __all__ = [
     "fold_batch_norms",
     "is_out_of_memory",
     "keep_freed_memory",
+    "one_thread",
     "resolve_device",
     "zero_sums",
 ]

@@ -26,6 +26,7 @@ from nansurfer.engine import (
     default_threads,
     is_out_of_memory,
     keep_freed_memory,
+    one_thread,
     resolve_device,
 )
 from nansurfer.errors import ConfigError, DeviceError, NoBrainError
@@ -103,16 +104,16 @@ class Segmenter:
 
     def models(self, scene: Scene) -> Mapping[View, ViewModel]:
         """The views' networks in the engine that suits a scene, in the order in which they are added."""
-        networks = self._networks
-        order = next(iter(networks.values()))[0].views
-        engine = self._engine_for(scene)
-        if engine not in self._models:
-            self._models[engine] = {
-                view: ViewModel.of(self._build(engine, networks[view][1]), networks[view][0], view)
-                for view in order
-                if view in networks
-            }
-        return self._models[engine]
+        with one_thread():
+            networks, engine = self._networks, self._engine_for(scene)
+            order = next(iter(networks.values()))[0].views
+            if engine not in self._models:
+                self._models[engine] = {
+                    view: ViewModel.of(self._build(engine, networks[view][1]), networks[view][0], view)
+                    for view in order
+                    if view in networks
+                }
+            return self._models[engine]
 
     def _prepared_models(self, conformed: nib.MGHImage) -> Mapping[View, ViewModel]:
         """The models for a conformed T1, the first of them ready for its slices."""

@@ -7,7 +7,15 @@ from pathlib import Path
 import pytest
 import torch
 
-from nansurfer.engine import ComputeOptions, available_cpus, default_threads, device, is_out_of_memory, resolve_device
+from nansurfer.engine import (
+    ComputeOptions,
+    available_cpus,
+    default_threads,
+    device,
+    is_out_of_memory,
+    one_thread,
+    resolve_device,
+)
 from nansurfer.errors import ConfigError, DeviceError
 
 
@@ -117,3 +125,15 @@ def test_pytorch_on_a_cpu_out_of_memory_is_recognised() -> None:
     with pytest.raises(RuntimeError) as caught:
         torch.empty(1 << 58, dtype=torch.uint8)
     assert is_out_of_memory(caught.value)
+
+
+def test_one_thread_for_a_while() -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        with pytest.raises(ValueError, match="on the way"), one_thread():
+            assert torch.get_num_threads() == 1
+            raise ValueError("on the way")
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
