@@ -66,6 +66,18 @@ def check_writable(folder: str | Path) -> None:
         raise OutputError(write_failure(folder, error)) from error
 
 
+def check_absent(path: Path, *, overwrite: bool) -> None:
+    """Check, before long work, that a file the user named replaces none, unless that was asked for.
+
+    Raises
+    ------
+    OutputError
+        It would.
+    """
+    if path.exists() and not overwrite:
+        raise OutputError(f"{path} exists already; pass --overwrite or choose another place.")
+
+
 @contextmanager
 def locked(path: str | Path, *, wait: bool = True) -> Iterator[None]:
     """Hold the kernel's lock on the file ``path``, which is made for it and removed afterwards.

@@ -11,8 +11,8 @@ from rich.console import Console
 
 from nansurfer.cli.console import set_up_logging
 from nansurfer.cli.options import OUTPUT, Verbose
-from nansurfer.errors import InputFormatError, OutputError
-from nansurfer.files import check_writable, read_list
+from nansurfer.errors import InputFormatError
+from nansurfer.files import check_absent, check_writable, read_list
 
 _SEVERAL = "Several pairs"
 
@@ -86,9 +86,8 @@ def compare(
     if margin is not None:
         equivalence.check_testable(margin, len(todo))
     for path in (csv_file, json_file):
-        if path is not None and path.exists() and not overwrite:
-            raise OutputError(f"{path} exists already; pass --overwrite or choose another file.")
         if path is not None:
+            check_absent(path, overwrite=overwrite)
             check_writable(path.parent)
     labels = None if structures is None else _labels(structures)
     surfaces = None if surface == "all" else _labels(surface or "")

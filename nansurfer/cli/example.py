@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-from nansurfer.errors import ConfigError, OutputError
+from nansurfer.errors import ConfigError
+from nansurfer.files import check_absent
 
 # nilearn (0.11 to 0.14) carries ICBM 2009a symmetric: 1 mm, uint8, without the skull.
 _TEMPLATE = Path("datasets", "data", "mni_icbm152_t1_tal_nlin_sym_09a_converted.nii.gz")
@@ -27,8 +28,7 @@ def example(
     from nansurfer.volume import read_image, save_image
     from nansurfer.volume.write import nifti_image
 
-    if output.exists() and not overwrite:
-        raise OutputError(f"{output} exists already; pass --overwrite or choose another file with --output.")
+    check_absent(output, overwrite=overwrite)
     template = read_image(_template_path())
     save_image(nifti_image(np.asanyarray(template.dataobj), template.affine, _NIFTI_MNI_152), output)
     typer.echo(output)

@@ -13,6 +13,8 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TransferSpeedColumn
 from rich.table import Table
 
+from nansurfer.files import check_absent
+
 if TYPE_CHECKING:
     from nansurfer.weights import KnownSet
 
@@ -99,18 +101,22 @@ def export_set(
     format_: Annotated[
         ExportFormat, typer.Option("--format", help="FastSurfer's checkpoints (.pkl) or nansurfer's files.")
     ] = ExportFormat.FASTSURFER,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace these files if they exist.")] = False,
 ) -> None:
     """Write a set of weights in another format, for FastSurfer say."""
     from nansurfer.weights import export_fastsurfer, load_network, resolve, save_network
 
     weight_set = resolve(name_or_dir)
-    for view in weight_set.files:
+    as_fastsurfer = format_ is ExportFormat.FASTSURFER
+    name = f"{weight_set.name}_{{}}.pkl" if as_fastsurfer else "{}.safetensors"
+    paths = {view: output_dir / name.format(view) for view in weight_set.files}
+    for path in paths.values():
+        check_absent(path, overwrite=overwrite)
+    for view, path in paths.items():
         config, network = load_network(weight_set, view)
-        if format_ is ExportFormat.FASTSURFER:
-            path = output_dir / f"{weight_set.name}_{view}.pkl"
+        if as_fastsurfer:
             export_fastsurfer(network, path)
         else:
-            path = output_dir / f"{view}.safetensors"
             save_network(network, path, model=config.name, view=view, metadata={"source": weight_set.name})
         typer.echo(path)
 

@@ -109,7 +109,7 @@ def test_files(nansurfer, a: Path, b: Path, tmp_path: Path) -> None:
     done = nansurfer(*arguments)
     assert (done.exit_code, done.err) == (
         8,
-        f"nansurfer: {table} exists already; pass --overwrite or choose another file.\n",
+        f"nansurfer: {table} exists already; pass --overwrite or choose another place.\n",
     )
     assert nansurfer(*arguments, "--overwrite").exit_code == 0
 

@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from nansurfer.cli.weights import _progress_bars, app
-from nansurfer.errors import DownloadError, WeightsError
+from nansurfer.errors import DownloadError, OutputError, WeightsError
 from nansurfer.weights import resolve, verify
 
 
@@ -63,6 +63,16 @@ def test_export_can_be_used_as_weights(name: str, bundle: Path, tmp_path: Path) 
     assert str(target / name) in shown.splitlines()
     assert resolve(target).model == "vinn-compact"
     verify(resolve(target))
+
+
+def test_export_replaces_files_only_when_told_to(bundle: Path, tmp_path: Path) -> None:
+    ours = tmp_path / "bundle_sagittal.pkl"
+    ours.write_text("ours")
+    with pytest.raises(OutputError, match=r"bundle_sagittal.pkl exists already; pass --overwrite"):
+        run("export", bundle, "-o", tmp_path)
+    assert list(tmp_path.glob("*.pkl")) == [ours]
+    run("export", bundle, "-o", tmp_path, "--overwrite")
+    assert ours.stat().st_size > 100_000
 
 
 def test_errors_pass_through(publish: Callable[..., Path]) -> None:
