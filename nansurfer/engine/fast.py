@@ -230,8 +230,9 @@ class FastEngine:
             finally:
                 self._workspaces.put(workspace)
 
+        largest_first = np.count_nonzero(head, axis=(1, 2)).argsort(kind="stable")[::-1]  # so that all end at a time
         with ThreadPoolExecutor(self._threads) as threads:
-            for _ in threads.map(compute, range(n)):
+            for _ in threads.map(compute, largest_first.tolist()):
                 pass
         if self._counting:
             self._counts.append(tally.counts(self._threads))

@@ -12,7 +12,9 @@ by their sum would change no class's rank. Where all views abstain, every class 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +22,7 @@ import torch
 from torch import Tensor
 
 from nansurfer.engine import Engine, LogitSum, SliceCounts, zero_sums
+from nansurfer.engine.protocol import Mask, Slices
 from nansurfer.labels import N_CLASSES, N_SAGITTAL_CLASSES, SAGITTAL_TO_FULL
 from nansurfer.models import ModelConfig
 from nansurfer.pipeline.progress import Progress
@@ -146,6 +149,19 @@ def _slabs(box: Box, max_voxels: float) -> Iterator[Box]:
         yield rows, columns, slice(start, stop)
 
 
+@dataclass(frozen=True)
+class _Batch:
+    """Slices ``start`` to ``stop`` of a view, what is to be computed of them, and where it goes; see the engines."""
+
+    start: int
+    stop: int
+    slices: Slices | None
+    head: Mask | None
+    wanted: Mask | None
+    sums: LogitSum
+    classes: Tensor
+
+
 class _SlabSum:
     """The running sum over views in one part of the volume."""
 
@@ -192,39 +208,59 @@ class _SlabSum:
     def _add_view(
         self, view: View, model: ViewModel, progress: Progress, *, is_first: bool = False, is_last: bool = False
     ) -> None:
+        """Add a view to the sum, or find the largest of the sums with it added; a batch is prepared one ahead."""
         along = self._slab[view_axes(view)[2]]
         progress.view(view, along.stop - along.start)
-        start = along.start
+        batch_from = partial(self._batch, view, model, is_first=is_first)
         try:
-            while start < along.stop:  # in steps that shrink when the engine runs out of memory
-                stop = min(start + model.engine.batch_size, along.stop)
-                self._add(view, model, start, stop, is_first=is_first, is_last=is_last)
-                progress.advance(stop - start)
-                start = stop
+            with ThreadPoolExecutor(1) as beside:
+                coming, stop = beside.submit(batch_from, along.start), along.start
+                height, width, _ = to_view(self._scene.volume, view).shape
+                model.engine.prepare((height, width), self._scene.scale)
+                while stop < along.stop:  # in steps that shrink when the engine runs out of memory
+                    batch = coming.result()
+                    stop = batch.stop
+                    if stop < along.stop:
+                        coming = beside.submit(batch_from, stop)
+                    self._add(view, model, batch, is_last=is_last)
+                    progress.advance(stop - batch.start)
         finally:
             model.engine.release()
 
-    def _add(self, view: View, model: ViewModel, start: int, stop: int, *, is_first: bool, is_last: bool) -> None:
-        """Add slices of a view to the sum; of the last view, find the largest instead."""
+    def _batch(self, view: View, model: ViewModel, start: int, *, is_first: bool) -> _Batch:
+        """The slices from ``start`` on."""
         rows, columns, along = (self._slab[axis] for axis in view_axes(view))
+        stop = min(start + model.engine.batch_size, along.stop)
         part = slice(start - along.start, stop - along.start)
-        classes = _seen(self._classes, view)[part]
+        head = self._head(view, model, start, stop)
         sums = LogitSum(_seen(self._total, view)[part], model.weight, (rows, columns), model.order, self._nan_wins)
-        head, wanted = self._head(view, model, start, stop), self._wanted_in(view, start, stop)
-        if head is not None and not head.any() and not self._nan_wins:
-            if is_last:
-                classes.copy_(sums.largest())
-            return
         if is_first and head is not None:
             sums.touch(head[:, rows, columns])
-        volume, scale = to_view(self._scene.volume, view), self._scene.scale
-        slices = thick_slices(volume, start, stop, model.slices)
+        needless = head is not None and not head.any() and not self._nan_wins
+        return _Batch(
+            start,
+            stop,
+            None if needless else thick_slices(to_view(self._scene.volume, view), start, stop, model.slices),
+            head,
+            self._wanted_in(view, start, stop),
+            sums,
+            _seen(self._classes, view)[part],
+        )
+
+    def _add(self, view: View, model: ViewModel, batch: _Batch, *, is_last: bool) -> None:
+        """Add slices of a view to the sum; of the last view, find the largest instead."""
+        if batch.slices is None:
+            if is_last:
+                batch.classes.copy_(batch.sums.largest())
+            return
+        seen = batch.slices, self._scene.scale, batch.head, batch.sums
         if is_last:
-            model.engine.largest(slices, scale, head, sums, classes, wanted)
+            model.engine.largest(*seen, batch.classes, batch.wanted)
         else:
-            model.engine.accumulate(slices, scale, head, sums, wanted)
+            model.engine.accumulate(*seen, batch.wanted)
         if self._on_counts:
-            self._on_counts(view, start, volume.shape[2], model.engine.take_counts())
+            n_slices = self._scene.volume.shape[view_axes(view)[2]]
+            self._on_counts(view, batch.start, n_slices, model.engine.take_counts())
 
     def _head(self, view: View, model: ViewModel, start: int, stop: int) -> npt.NDArray[np.bool_] | None:
         """Where the slices' input is not NaN, bool (N, H, W)."""

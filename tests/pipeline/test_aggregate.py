@@ -38,6 +38,9 @@ class TableEngine:
         self.batches.append(len(slices))
         return self.table[torch.from_numpy(slices[:, 3]).long()].permute(0, 3, 1, 2)
 
+    def prepare(self, size: tuple[int, int], scale: float) -> None:
+        """Nothing is needed."""
+
     def release(self) -> None:
         """Nothing is kept."""
 
