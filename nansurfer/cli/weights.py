@@ -51,7 +51,7 @@ def download_set(
     ] = False,
 ) -> None:
     """Download a set of weights into the cache, unless it is there already."""
-    from nansurfer.weights import download
+    from nansurfer.weights.fetch import download
 
     with _progress_bars() as report:
         weight_set = download(name, offline=offline, progress=report)

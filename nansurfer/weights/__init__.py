@@ -1,9 +1,8 @@
-"""Sets of weights: known by name or in a folder, bundled or downloaded, checked before use."""
+"""Sets of weights: known by name or in a folder, bundled or downloaded (by ``fetch``), checked before use."""
 
 from nansurfer.weights.cache import import_files
 from nansurfer.weights.checkpoint import export_fastsurfer
 from nansurfer.weights.checksums import record_checksum, recorded_checksum
-from nansurfer.weights.fetch import Progress, download
 from nansurfer.weights.native import save_network
 from nansurfer.weights.registry import KnownFile, KnownSet, cache_dir, known_set, known_sets
 from nansurfer.weights.sets import WeightSet, load_network, resolve, verify
@@ -11,10 +10,8 @@ from nansurfer.weights.sets import WeightSet, load_network, resolve, verify
 __all__ = [
     "KnownFile",
     "KnownSet",
-    "Progress",
     "WeightSet",
     "cache_dir",
-    "download",
     "export_fastsurfer",
     "import_files",
     "known_set",

@@ -14,7 +14,8 @@ import pytest
 from nansurfer.errors import DownloadError, OutputError, WeightsError
 from nansurfer.files import sha256
 from nansurfer.volume import VIEWS
-from nansurfer.weights import download, import_files, load_network, resolve, verify
+from nansurfer.weights import import_files, load_network, resolve, verify
+from nansurfer.weights.fetch import download
 
 AXIAL = "aparc_vinn_axial_v2.0.0.pkl"
 
