@@ -83,7 +83,7 @@ class LogitSum:
         for total, mask in zip(self.total, seen, strict=True):
             if mask.any() and total.device.type == "cpu":
                 rows, columns = (np.flatnonzero(mask.any(axis)) for axis in (1, 0))
-                total[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1].zero_()
+                total.numpy()[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1] = 0
 
     def native(self, index: int) -> native.Sum:
         """For the kernels, of one slice."""
