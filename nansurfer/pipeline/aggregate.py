@@ -234,8 +234,9 @@ class _SlabSum:
         part = slice(start - along.start, stop - along.start)
         head = self._head(view, model, start, stop)
         sums = LogitSum(_seen(self._total, view)[part], model.weight, (rows, columns), model.order, self._nan_wins)
-        if is_first and head is not None:
-            sums.touch(head[:, rows, columns])
+        if is_first:
+            everywhere = np.ones(sums.total.shape[:3], bool)
+            sums.touch(everywhere if head is None else head[:, rows, columns])
         needless = head is not None and not head.any() and not self._nan_wins
         return _Batch(
             start,
