@@ -75,15 +75,21 @@ class LogitSum:
             seen = seen.masked_fill(seen.isnan(), 0)
         return torch.add(total.float(), seen, alpha=self.weight)
 
-    def touch(self, seen: npt.NDArray[np.bool_]) -> None:
-        """Write zeros to sums never written to, in the rectangle around what is ``seen``, bool (N, h, w).
+    def touch(self, seen: npt.NDArray[np.bool_] | None) -> None:
+        """Write zeros to sums never written to, in the rectangle around what is ``seen``, bool (N, h, w); None: all.
 
         A view that is added reads first, and so the system would have to come up with each page twice.
         """
-        for total, mask in zip(self.total, seen, strict=True):
-            if mask.any() and total.device.type == "cpu":
+        if self.total.device.type != "cpu":
+            return
+        sums = self.total.numpy()
+        if seen is None:
+            sums[:] = 0
+            return
+        for total, mask in zip(sums, seen, strict=True):
+            if mask.any():
                 rows, columns = (np.flatnonzero(mask.any(axis)) for axis in (1, 0))
-                total.numpy()[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1] = 0
+                total[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1] = 0
 
     def native(self, index: int) -> native.Sum:
         """For the kernels, of one slice."""

@@ -235,8 +235,7 @@ class _SlabSum:
         head = self._head(view, model, start, stop)
         sums = LogitSum(_seen(self._total, view)[part], model.weight, (rows, columns), model.order, self._nan_wins)
         if is_first:
-            everywhere = np.ones(sums.total.shape[:3], bool)
-            sums.touch(everywhere if head is None else head[:, rows, columns])
+            sums.touch(None if head is None else head[:, rows, columns])
         needless = head is not None and not head.any() and not self._nan_wins
         return _Batch(
             start,

@@ -28,6 +28,12 @@ def test_touching_writes_zeros_around_what_is_seen() -> None:
     assert total.sum() == 2 * 4 * 5 * 3 - 2 * 3 * 3
 
 
+def test_touching_everywhere() -> None:
+    total = torch.ones(2, 4, 5, 3, dtype=torch.float16)
+    LogitSum(total, 0.4, (slice(0, 4), slice(0, 5))).touch(None)
+    assert not total.any()
+
+
 def test_sums_and_their_largest_class() -> None:
     before = torch.zeros(2, 2, 2, 3, dtype=torch.float16)
     before[1, 0, 0] = torch.tensor([1.0, 2.0, 2.0])
