@@ -76,7 +76,7 @@ class FastEngine:
         if kernels is None:
             raise DeviceError(
                 f"There are no compiled kernels for this processor and --precision {options.precision}; install the "
-                "package where there is a C++ compiler, or use --engine reference."
+                "package where there is a C++ compiler, or use --engine auto."
             )
         check_fast_policy(policy)
         _check_network(network)
@@ -274,7 +274,7 @@ def check_fast_policy(policy: NaNPolicy) -> None:
     if policy.mode != "off" and (policy.mode, policy.fill) != ("background", "blank"):
         raise ConfigError(
             f'The fast engine serves the NaN mode "background" with fill "blank", not "{policy.mode}" with '
-            f'"{policy.fill}"; use --engine reference.'
+            f'"{policy.fill}"; use --engine auto.'
         )
 
 
@@ -284,7 +284,7 @@ def _check_network(network: Network) -> None:
     if not FEWEST_CLASSES <= classes <= MOST_CLASSES or kernel > LARGEST_KERNEL:
         raise ConfigError(
             f"The fast engine is made for {FEWEST_CLASSES} to {MOST_CLASSES} classes and kernels of at most "
-            f"{LARGEST_KERNEL} pixels, not for {classes} classes and {kernel} pixels; use --engine reference."
+            f"{LARGEST_KERNEL} pixels, not for {classes} classes and {kernel} pixels; use --engine auto."
         )
 
 
@@ -296,5 +296,5 @@ def _check_size(network: Network, size: tuple[int, int], scale: float) -> None:
     if not fits:
         raise ConfigError(
             f"The fast engine takes a {type(network).__name__} over slices of {wanted}, not of {size[0]}x{size[1]} "
-            f"pixels at {1 / scale:g} mm; use --vox-size 1 or --engine reference."
+            f"pixels at {1 / scale:g} mm; use --vox-size 1 or --engine auto."
         )

@@ -150,7 +150,7 @@ def check_masked_policy(policy: NaNPolicy) -> None:
     """Raise a ConfigError unless the masked engine serves a policy."""
     if not MaskedEngine.serves(policy):
         raise ConfigError(
-            f'The masked engine serves the NaN mode "background", not "{policy.mode}"; use --engine reference.'
+            f'The masked engine serves the NaN mode "background", not "{policy.mode}"; use --engine auto.'
         )
 
 

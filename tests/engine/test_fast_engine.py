@@ -358,7 +358,7 @@ class TestRefusals:
         "policy", [NaNPolicy("aggressive"), NaNPolicy("conservative"), replace(POLICY, fill="mean")]
     )
     def test_other_policies(self, vinn, policy) -> None:
-        with pytest.raises(ConfigError, match="--engine reference"):
+        with pytest.raises(ConfigError, match="--engine auto"):
             FastEngine(vinn, CPU, policy)
         assert not FastEngine.serves(vinn, policy, (SIZE, SIZE), 1.0)
 
