@@ -25,10 +25,14 @@ from nansurfer.volume import VIEWS
 
 VOLUME = 256  # side of the conformed cube, in voxels of 1 mm
 CONTEXT = 3  # slices on either side of the one that is labelled
-CHOROID_PLEXUS = {136: 31, 137: 31, 163: 63, 164: 63}  # SynthSeg's numbers, FreeSurfer's numbers
-ABSENT = {24: 0, 25: 2, 57: 41, 30: 2, 62: 41, 72: 24, 85: 0}
-"""Labels of the maps without a class of their own. SynthSeg's 24 is all fluid around the brain, which
-FreeSurfer leaves unlabelled; lesions (25, 57) and vessels (30, 62) become the white matter around them."""
+FLUID, INNER_FLUID = 24, 72
+FREESURFER = {INNER_FLUID: 24, 25: 77, 57: 77, 136: 31, 137: 31, 163: 63, 164: 63}
+"""FreeSurfer's numbers of what it also has: CSF, white-matter hypointensities (by side in the maps), choroid plexus."""
+ABSENT = {FLUID: 0, 30: 2, 62: 41, 85: 0}
+"""Labels of the maps without a class of their own: fluid around the brain is none, vessels are the white matter they
+lie in."""
+THALAMI = (10, 49)
+INNER_FLUID_BOX = ((-0.3, 0.3), (-0.9, 0.6), (-0.65, 0.85))  # LIA; the box around both thalami is -1..1 along each axis
 EXTRA_CEREBRAL = range(500, 1000)
 OWN_TONE = 0.3  # how far a label's brightness is its own and not its tissue's; 1: independent of it
 _COARSEST = 1.6  # scanned voxels along an axis, in those of the slab
@@ -81,7 +85,7 @@ class Atlas:
 
 def load_atlas(folder: Path, device: torch.device) -> Atlas:
     """The label maps and T1 priors in ``folder`` (``labelmaps/`` and ``labels/``)."""
-    volumes = [_read_labels(path) for path in sorted((folder / "labelmaps").glob("seg_*.nii.gz"))]
+    volumes = [split_fluid(_read_labels(path)) for path in sorted((folder / "labelmaps").glob("seg_*.nii.gz"))]
     labels = np.unique(np.concatenate([np.unique(volume) for volume in volumes]))
     index = np.zeros(labels.max() + 1, np.uint8)
     index[labels] = np.arange(labels.size)
@@ -114,10 +118,31 @@ def _read_labels(path: Path) -> np.ndarray:
     return np.asanyarray(nib.load(path).dataobj).astype(np.int16)
 
 
+def split_fluid(volume: np.ndarray) -> np.ndarray:
+    """Number fluid between the thalami, which is what FreeSurfer calls CSF, apart from that around the brain.
+
+    The maps have one label for both. The box is that of FastSurfer's CSF in subject-140, in parts of the thalami's.
+
+    Parameters
+    ----------
+    volume
+        Labels, int16 (256, 256, 256), LIA; changed in place and returned.
+    """
+    low, high = _bounds(np.isin(volume, THALAMI))
+    middle, half = (low + high) / 2, (high - low) / 2
+    box = tuple(
+        slice(math.ceil(m + start * h), math.floor(m + stop * h) + 1)
+        for m, h, (start, stop) in zip(middle, half, INNER_FLUID_BOX, strict=True)
+    )
+    inner = volume[box]
+    inner[inner == FLUID] = INNER_FLUID
+    return volume
+
+
 def _freesurfer_label(label: int) -> int:
     if label in EXTRA_CEREBRAL:
         return 0
-    return CHOROID_PLEXUS.get(label, ABSENT.get(label, label))
+    return FREESURFER.get(label, ABSENT.get(label, label))
 
 
 def other_side(label: int) -> int:

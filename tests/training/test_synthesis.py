@@ -71,3 +71,19 @@ def test_both_sides_and_all_of_the_cortex_are_one_tissue(synthesis, data_dir: Pa
     assert white == other_white
     assert cortex == parcel == other_parcel
     assert len({white, cortex, fat}) == 3
+
+
+def test_fluid_between_the_thalami_is_csf_and_no_other(synthesis) -> None:
+    volume = np.zeros((40, 40, 40), np.int16)
+    volume[:, :, 2:38] = synthesis.FLUID
+    volume[10:15, 10:31, 10:31], volume[26:31, 10:31, 10:31] = synthesis.THALAMI
+    split = synthesis.split_fluid(volume.copy())
+    inner = split == synthesis.INNER_FLUID
+    assert [(places.min(), places.max()) for places in np.nonzero(inner)] == [(17, 23), (11, 26), (14, 28)]
+    assert inner.sum() == 7 * 16 * 15
+    assert (split == volume)[~inner].all()
+
+
+def test_every_label_is_freesurfers_or_none(synthesis) -> None:
+    known = {synthesis.FLUID: 0, synthesis.INNER_FLUID: 24, 25: 77, 57: 77, 62: 41, 85: 0, 164: 63, 515: 0, 17: 17}
+    assert {label: synthesis._freesurfer_label(label) for label in known} == known
