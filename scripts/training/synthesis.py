@@ -34,7 +34,10 @@ lie in."""
 THALAMI = (10, 49)
 INNER_FLUID_BOX = ((-0.3, 0.3), (-0.9, 0.6), (-0.65, 0.85))  # LIA; the box around both thalami is -1..1 along each axis
 EXTRA_CEREBRAL = range(500, 1000)
-OWN_TONE = 0.3  # how far a label's brightness is its own and not its tissue's; 1: independent of it
+OWN_TONE, SHARED_TONE = 0.25, 0.85
+"""How far a label's brightness departs from the prior on its own, and together with all others, as scanners make them
+differ; the rest of it together with its tissue. 1: in no other way."""
+_UNEVENNESS = 0.1  # most by which a tissue is darker or brighter from place to place, as a standard deviation's share
 _COARSEST = 1.6  # scanned voxels along an axis, in those of the slab
 _BLUR_REACH = 3  # voxels on either side: two of the widest blur's standard deviations
 SPLIT_SIDES = ((2, 41), (25, 57), (30, 62), (136, 163), (137, 164), (26, 58), (28, 60), (17, 53), (18, 54))
@@ -222,7 +225,7 @@ class Synthesiser:
         subject = int(self._uniform(0, len(self.atlas.maps)))
         grid = self._window(view, subject, (depth, size, size), voxel_size_mm)
         labels = self._deformed_labels(subject, grid)
-        image = self._degrade(self._paint(labels), labels, grid)
+        image = self._degrade(self._paint(labels) * self._drift(labels, grid), labels, grid)
         starts = range(0, slices * stride, stride)
         images = torch.stack([image[start : start + 2 * CONTEXT + 1] for start in starts])
         targets = torch.stack([self.atlas.classes[view][labels[start + CONTEXT].long()] for start in starts])
@@ -282,10 +285,12 @@ class Synthesiser:
     def _paint(self, labels: Tensor) -> Tensor:
         """Intensities (S, H, W): a mean and a deviation per label, white and fine-grained smooth texture.
 
-        Labels of one tissue differ little: a real T1 shows no border between two parcels of the cortex.
+        Labels of one tissue differ little: a real T1 shows no border between two parcels of the cortex. All differ
+        from the priors together, for a T1 in which the pallidum is brighter than white matter is none.
         """
         atlas = self.atlas
-        departure = math.sqrt(1 - OWN_TONE**2) * self._randn_of_tissues() + OWN_TONE * self._randn(atlas.mean.shape)
+        departure = OWN_TONE * self._randn(atlas.mean.shape) + SHARED_TONE * self._normal(0, 1)
+        departure += math.sqrt(1 - OWN_TONE**2 - SHARED_TONE**2) * self._randn_of_tissues()
         mean = atlas.mean + 1.2 * atlas.mean_spread * departure
         # Fat and muscle differ between scanners far more than the priors say: fat often saturates.
         mean = torch.where(atlas.head, mean * (0.5 * self._randn(mean.shape)).exp(), mean)
@@ -296,6 +301,15 @@ class Synthesiser:
         share = self._uniform(0.2, 0.9)
         texture = share * white + (1 - share) * smooth
         return mean.clamp(min=0)[labels] + std[labels] * texture
+
+    def _drift(self, labels: Tensor, grid: Grid) -> Tensor:
+        """Factors (S, H, W) by which each tissue changes from place to place in its own way, as iron and myelin do."""
+        angle = 2 * math.pi * torch.rand(self.atlas.mean.shape, generator=self.generator, device=self.atlas.device)
+        angle = angle[self.atlas.tissues]
+        control = int(self._uniform(8, 20))
+        weights = [amount[labels] for amount in (angle.cos(), angle.sin())]
+        drift = sum(weight * self._smooth_field(grid, control) for weight in weights)
+        return (self._uniform(0, _UNEVENNESS) * drift).exp()
 
     def _randn_of_tissues(self) -> Tensor:
         """A normal number for each label (K,), the same for labels of one tissue."""
@@ -351,7 +365,11 @@ class Synthesiser:
         kept = torch.ones_like(labels, dtype=torch.bool)
         if choice < 0.35:
             rim = int(self._uniform(0, 5))
-            kept = F.max_pool3d(self.atlas.brain[labels].float()[None], 2 * rim + 1, 1, rim)[0] > 0
+            kept = self.atlas.brain[labels].float()[None]
+            for axis in range(3):  # one after another: the same in a hundredth of the time
+                reach = [rim if axis == other else 0 for other in range(3)]
+                kept = F.max_pool3d(kept, [2 * n + 1 for n in reach], 1, reach)
+            kept = kept[0] > 0
         elif choice < 0.75:
             kept = labels > 0
         if self._uniform(0, 1) < 0.3:  # the neck lies at the inferior end, which is high along LIA's second axis
