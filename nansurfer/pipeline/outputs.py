@@ -12,7 +12,7 @@ import shutil
 import zlib
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 from time import perf_counter
@@ -164,7 +164,7 @@ def _new_staging(folder: Path) -> Path:
     try:
         staging.mkdir()
     except OSError as error:
-        raise OutputError(_not_writable(folder, error)) from error
+        raise OutputError(_not_writable(folder.parent, error)) from error
     return staging
 
 
@@ -173,20 +173,33 @@ def _staging_of(folder: Path) -> Path:
 
 
 @contextmanager
-def _locked_subject(folder: Path) -> Iterator[None]:
+def alone_at_work(folder: Path, lock: Path) -> Iterator[None]:
+    """Keep other runs from ``folder`` while this one holds the file ``lock``, whose own folder is made for it.
+
+    Raises
+    ------
+    BusyError
+        Another run holds it.
+    OutputError
+        It cannot be made.
+    """
     with ExitStack() as stack:
         try:
-            folder.parent.mkdir(parents=True, exist_ok=True)
-            stack.enter_context(locked(folder.with_name(f".{folder.name}-lock"), wait=False))
+            lock.parent.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(locked(lock, wait=False))
         except BusyError as error:
             raise BusyError(f"Another run is at work on {folder}; wait until it has ended.") from error
         except OSError as error:
-            raise OutputError(_not_writable(folder, error)) from error
+            raise OutputError(_not_writable(lock.parent, error)) from error
         yield
 
 
+def _locked_subject(folder: Path) -> AbstractContextManager[None]:
+    return alone_at_work(folder, folder.with_name(f".{folder.name}-lock"))
+
+
 def _not_writable(folder: Path, error: OSError) -> str:
-    return f"The output folder {folder.parent} cannot be written ({error.strerror}); choose another --output-dir."
+    return f"The output folder {folder} cannot be written ({error.strerror}); choose another --output-dir."
 
 
 def _check_may_be_filled(folder: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from nansurfer.engine import resolve_device
 from nansurfer.errors import ConfigError, NoBrainError
 from nansurfer.files import check_writable, sha256
 from nansurfer.pipeline.options import SegmentOptions
+from nansurfer.pipeline.outputs import alone_at_work
 from nansurfer.pipeline.progress import Progress
 from nansurfer.pipeline.record import package_versions
 from nansurfer.pipeline.result import SegmentationResult
@@ -92,30 +94,42 @@ def sweep(
     Raises
     ------
     NansurferError
-        As :func:`nansurfer.segment`. An OutputError where the folder holds another sweep, a NoBrainError only
-        where the dense run finds no brain.
+        As :func:`nansurfer.segment`. An OutputError where the folder holds another sweep, a BusyError where another
+        is at work on it, a NoBrainError only where the dense run finds no brain.
     """
-    path, options, progress = Path(path), options or SegmentOptions(), progress or Progress()
+    path, folder, options, progress = Path(path), Path(folder), options or SegmentOptions(), progress or Progress()
     points = list(points)
     read_image(path)  # whatever is wrong with it is told before the work
     check_writable(folder)
     dense = SkipOptions(nan="off", paper_compat=any(point.paper_compat for point in points))
     provenance = _provenance(path, options, paper_compat=dense.paper_compat)
-    record = SweepRecord(Path(folder), provenance, overwrite=overwrite)
-    yield from record.rows
-    done = {row.key for row in record.rows}
-    todo = [  # all options checked before the work
-        replace(options, skip=point, report=True, force=point is not dense)
-        for point in (dense, *points)
-        if _key(point) not in done
-    ]
-    for number, run in enumerate(todo, start=1):
-        progress.run(f"Run {number} of {len(todo)}: {_description(run.skip)}")
-        result = _segment(path, run, progress)
-        if run.skip is dense:
-            record.start(result)
-        record.add(_measured(run.skip, result, record.dense_labels, record.rows[0] if record.rows else None))
-        yield record.rows[-1]
+    with _alone_at_work(folder):
+        record = SweepRecord(folder, provenance, overwrite=overwrite)
+        yield from record.rows
+        done = {row.key for row in record.rows}
+        todo = [  # all options checked before the work
+            replace(options, skip=point, report=True, force=point is not dense)
+            for point in (dense, *points)
+            if _key(point) not in done
+        ]
+        for number, run in enumerate(todo, start=1):
+            progress.run(f"Run {number} of {len(todo)}: {_description(run.skip)}")
+            result = _segment(path, run, progress)
+            if run.skip is dense:
+                record.start(result)
+            record.add(_measured(run.skip, result, record.dense_labels, record.rows[0] if record.rows else None))
+            yield record.rows[-1]
+
+
+@contextmanager
+def _alone_at_work(folder: Path) -> Iterator[None]:
+    """Keep other sweeps from the folder, which goes again if nothing came to lie in it."""
+    try:
+        with alone_at_work(folder, folder / ".lock"):
+            yield
+    finally:
+        with suppress(OSError):
+            folder.rmdir()
 
 
 def _segment(path: Path, options: SegmentOptions, progress: Progress) -> SegmentationResult:

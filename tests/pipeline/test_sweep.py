@@ -13,7 +13,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from nansurfer.errors import ConfigError, InputNotFoundError, NoBrainError, OutputError
+from nansurfer.errors import BusyError, ConfigError, InputNotFoundError, NoBrainError, OutputError
 from nansurfer.pipeline import Progress, SegmentationResult, Segmenter, SegmentOptions, make_options
 from nansurfer.pipeline.skipping import SkipOptions
 from nansurfer.pipeline.sweep import sweep, sweep_points
@@ -296,6 +296,14 @@ class TestGoingOn:
         told = [(row.threshold, row.margin, row.pool_margin) for row in rows]
         assert told == [(None, None, None), (0.5, 3, 2), (1, 2, 2), (1, 2, 4)]
         assert machine.runs == 4
+
+    def test_not_while_another_is_at_work(self, run, machine: Machine) -> None:
+        first = run(0.5)
+        next(first)
+        with pytest.raises(BusyError, match="Another run is at work on"):
+            next(run(0.5))
+        list(first)
+        assert len(list(run(0.5))) == machine.runs == 2
 
     def test_a_lost_table_comes_back(self, run, tmp_path: Path, machine: Machine) -> None:
         list(run(0.5))
