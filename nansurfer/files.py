@@ -7,6 +7,7 @@ import errno
 import fcntl
 import hashlib
 import os
+import secrets
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -34,7 +35,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         The folder cannot be made or written, or the disk is full.
     """
     path = Path(path)
-    temporary = path.with_name(f".tmp-{os.getpid()}-{path.name}")
+    temporary = path.with_name(f".tmp-{secrets.token_hex(4)}-{path.name}")  # containers all have the same process id
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         mode = _usual_mode(temporary)

@@ -53,6 +53,16 @@ def test_after_an_error_the_old_file_is_there_and_no_other(tmp_path: Path, error
     assert path.read_text() == "old"
 
 
+def test_processes_of_one_number_in_two_containers_do_not_meet(tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    with atomic_path(path) as first, atomic_path(path) as second:
+        first.write_text("first")
+        second.write_text("second")
+        assert (first.read_text(), second.read_text()) == ("first", "second")
+    assert [p.name for p in tmp_path.iterdir()] == ["a"]
+    assert path.read_text() == "first"
+
+
 def test_a_folder_is_checked_and_left_as_it_is(tmp_path: Path) -> None:
     check_writable(tmp_path)
     check_writable(tmp_path / "new" / "folder")

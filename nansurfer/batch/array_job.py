@@ -13,7 +13,7 @@ from nansurfer.errors import ConfigError
 from nansurfer.pipeline import SegmentOptions
 
 SUBJECTS_PER_TASK = 20
-"""A quarter of an hour on one core: starting Python and reading the weights, 5 s, do not count."""
+"""Eight minutes of one core: starting Python and reading the weights, 5 s, do not count."""
 
 MAX_TASKS = 1000
 """Slurm takes array indices below ``MaxArraySize``, by default 1001."""
@@ -42,7 +42,8 @@ class SlurmOptions:
     gpus
         GPUs of a task.
     cpus
-        Cores of a task; None for one, or 4 a GPU. Each core is a worker of its own, unless it has a GPU.
+        Cores of a task; None for those of one worker, or 4 a GPU. A worker is a process with as many cores as it has
+        threads, one unless told otherwise; a GPU has two.
     mem
         Memory in Slurm's form (``"8G"``); None for what the workers need.
     chunk

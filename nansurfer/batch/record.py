@@ -67,6 +67,11 @@ class Record:
     started: str
     finished: str
 
+    @property
+    def of(self) -> str:
+        """What it is the record of: the same T1, finished at the same time, is recorded once."""
+        return f"{self.finished} {self.input}"
+
 
 class RecordFile:
     """The records of a batch's folder, which any number of processes and machines may change at a time.

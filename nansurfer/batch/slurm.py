@@ -83,7 +83,7 @@ def submit(
     """
     folder = folder.absolute()
     chunks = [[replace(subject, path=subject.path.absolute()) for subject in chunk] for chunk in job.chunks]
-    seen = {record.id: record.finished for record in RecordFile(folder).read()}
+    seen = {record.id: record.of for record in RecordFile(folder).read()}
     options = replace(options, compute=replace(options.compute, threads=job.threads))
     in_task = replace(batch, jobs=job.workers)
     executor = _executor(folder, job, slurm, at_a_time=batch.jobs)
@@ -118,7 +118,7 @@ class _Chunk:
         logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
         logging.getLogger("submitit").propagate = False  # it has a handler of its own
         records = RecordFile(self.folder).read()
-        ended = {record.id for record in records if record.finished != self.before.get(record.id)}
+        ended = {record.id for record in records if record.of != self.before.get(record.id)}
         left = [subject for subject in self.subjects if subject.sid not in ended]
         run_local(left, self.options, self.folder, self.batch, _LoggedProgress())
 

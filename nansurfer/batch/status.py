@@ -26,7 +26,7 @@ class Submission:
     tasks
         Slurm's id of each array task (``"17_0"``) to the names of its subjects.
     before
-        Subjects that had a record already, to when that one was finished: it is not of this job.
+        Subjects that had a record already, to what it was of: it is not of this job.
     """
 
     tasks: Mapping[str, Sequence[str]]
@@ -103,7 +103,7 @@ def _unfinished(submissions: Iterable[Submission], records: Mapping[str, Record]
         for task, sids in submission.tasks.items():
             for sid in sids:
                 unfinished.pop(sid, None)
-                if sid not in records or records[sid].finished == submission.before.get(sid):
+                if sid not in records or records[sid].of == submission.before.get(sid):
                     unfinished[sid] = task
     return unfinished
 

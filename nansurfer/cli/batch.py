@@ -28,7 +28,7 @@ Jobs = Annotated[
         "--jobs",
         "-j",
         help="Subjects at a time, if memory allows.",
-        show_default="one a core, two a GPU",
+        show_default="one for --threads cores, two a GPU",
         rich_help_panel=BATCH,
     ),
 ]
@@ -138,7 +138,7 @@ def batch(
 def status(
     output_dir: Annotated[Path, typer.Argument(metavar="DIR", help="The batch's folder.", show_default=False)],
 ) -> None:
-    """Show how far a batch is: finished, failed, running, waiting and lost subjects.
+    """Show how far a batch is: finished and failed subjects; of Slurm jobs also running, waiting and lost ones.
 
     Writes the tables and the page over what there is.
     """
@@ -188,10 +188,12 @@ def run_batch(
 def _close(records: Sequence[Record], total: int, folder: Path) -> None:
     done = sum(record.status == "done" for record in records)
     failed = len(records) - done
-    left = f", {total - len(records)} not done" if len(records) < total else ""
-    logger.info("%d done, %d failed%s: see %s, and volumes.csv beside it.", done, failed, left, folder / "batch.html")
-    if done < total:
-        raise BatchError(
-            f"{total - done} of {total} subjects have no result: {folder / 'batch.csv'} says why; the same command "
-            "does them again."
-        )
+    left = total - len(records)
+    ended = f"{done} done, {failed} failed" + (f", {left} not done" if left else "")
+    logger.info("%s: see %s, and volumes.csv beside it.", ended, folder / "batch.html")
+    reasons = [f"{folder / 'batch.csv'} says why"] if failed else []
+    if left:
+        reasons.append(f"{left} not started, or at hand in another run")
+    if reasons:
+        said = f"{failed + left} of {total} subjects have no result: {', '.join(reasons)}"
+        raise BatchError(f"{said}; the same command does them again.")

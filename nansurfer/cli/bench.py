@@ -39,7 +39,7 @@ def bench(
     rows: Annotated[
         str,
         typer.Option(
-            help="Techniques, with commas: cropped, folded, kernels, background, brain; dense always comes first.",
+            help="Techniques, with commas: cropped, folded, masked, kernels, background, brain; dense comes first.",
             rich_help_panel=COMPUTING,
             show_default="all",
         ),

@@ -50,7 +50,8 @@ def _with_option_each(args: Sequence[str]) -> list[str]:
     option = ""  # whose labels may go on
     for arg in args:
         if arg.startswith("-"):
-            option = arg if arg in (*_PARTICIPANTS, *_SESSIONS) and _LEVELS & set(spread) else ""
+            name = arg.partition("=")[0]
+            option = name if name in (*_PARTICIPANTS, *_SESSIONS) and _LEVELS & set(spread) else ""
         elif option and spread[-1] != option:
             spread.append(option)
         spread.append(arg)

@@ -30,7 +30,11 @@ Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.", rich_help_p
 Precision = Annotated[str, typer.Option(help="auto, float32, float16 or bfloat16.", rich_help_panel=COMPUTING)]
 Threads = Annotated[
     int | None,
-    typer.Option(help="CPU threads.", show_default="all, at most OMP_NUM_THREADS", rich_help_panel=COMPUTING),
+    typer.Option(
+        help="CPU threads.",
+        show_default="all, at most OMP_NUM_THREADS; shared out in a batch",
+        rich_help_panel=COMPUTING,
+    ),
 ]
 Engine = Annotated[
     str,

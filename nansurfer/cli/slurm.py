@@ -28,12 +28,16 @@ Time = Annotated[
     ),
 ]
 Gpus = Annotated[int, typer.Option(help="GPUs of a task.", rich_help_panel=SLURM)]
-Cpus = Annotated[int | None, typer.Option(help="Cores of a task.", show_default="1, or 4 a GPU", rich_help_panel=SLURM)]
+Cpus = Annotated[
+    int | None, typer.Option(help="Cores of a task.", show_default="--threads, or 4 a GPU", rich_help_panel=SLURM)
+]
 Mem = Annotated[
     str | None,
     typer.Option(help="Memory of a task, as sbatch takes it.", show_default="what it needs", rich_help_panel=SLURM),
 ]
-Chunk = Annotated[int | None, typer.Option(help="Subjects of a task.", show_default="20 a core", rich_help_panel=SLURM)]
+Chunk = Annotated[
+    int | None, typer.Option(help="Subjects of a task.", show_default="20 a process", rich_help_panel=SLURM)
+]
 Sbatch = Annotated[
     list[str],
     typer.Option(

@@ -17,6 +17,8 @@ from nansurfer.errors import DeviceError
 from nansurfer.models import Network
 from nansurfer.nn import NaNPolicy, nanify, set_counting
 
+TOO_LARGE = "The network's numbers are too large for float16; use --precision float32."
+
 _logger = logging.getLogger("nansurfer")
 
 
@@ -155,7 +157,7 @@ class DenseEngine:
     def _checked(self, logits: Tensor) -> Tensor:
         """Finite logits in float32."""
         if self._dtype == torch.float16 and not logits.isfinite().all():
-            raise DeviceError("The network's numbers are too large for float16; use --precision float32.")
+            raise DeviceError(TOO_LARGE)
         return logits.float()
 
     def _to_input(self, slices: Slices) -> Tensor:

@@ -8,10 +8,11 @@ import torch
 from torch import Tensor
 
 from nansurfer.engine.counts import SliceCounts, concatenated, counts_of, tile_grid
-from nansurfer.engine.dense import DenseEngine
+from nansurfer.engine.dense import TOO_LARGE, DenseEngine
 from nansurfer.engine.device import ComputeOptions
 from nansurfer.engine.protocol import Mask, Slices
 from nansurfer.engine.resampling import Resampling, resamplings_of
+from nansurfer.errors import DeviceError
 from nansurfer.models import Network
 from nansurfer.nn import NaNMaxUnpool2d, NaNPolicy, left_dense, nanify, record_blank, reset_counts, set_counting
 
@@ -43,6 +44,10 @@ class ReferenceEngine(DenseEngine):
         self._prepared_for: tuple[tuple[int, ...], float] | None = None
         self._zooms: tuple[Resampling, Resampling] | None = None
         self._counts: list[SliceCounts] = []
+        if self._dtype == torch.float16:  # in the logits, what is too large may have become NaN, as what is skipped
+            _check_finite(*self._network.parameters())
+            for module in self._network.modules():
+                module.register_forward_hook(lambda _module, _inputs, output: _check_finite(output))
 
     def take_counts(self) -> SliceCounts:
         """What was skipped of the slices computed since the last call."""
@@ -79,3 +84,9 @@ class ReferenceEngine(DenseEngine):
         set_counting(self._network, self._counting, grid=tile_grid(slices))
         self._zooms = resamplings_of(self._network, (slices.shape[2], slices.shape[3]), scale)
         self._prepared_for = size
+
+
+def _check_finite(*values: Tensor | tuple[Tensor, ...]) -> None:
+    """NaN may be."""
+    if any(part.isinf().any() for value in values for part in (value if isinstance(value, tuple) else (value,))):
+        raise DeviceError(TOO_LARGE)

@@ -14,6 +14,7 @@ from nansurfer.engine import fast_kernels_available
 from nansurfer.errors import ConfigError, DeviceError
 from nansurfer.pipeline.fresh_process import in_fresh_process
 from nansurfer.pipeline.options import SegmentOptions, make_options
+from nansurfer.pipeline.outputs import alone_in
 from nansurfer.pipeline.progress import Progress
 from nansurfer.pipeline.provenance import provenance
 from nansurfer.pipeline.record import peak_memory_mb
@@ -129,18 +130,17 @@ def bench(
     Raises
     ------
     NansurferError
-        As :func:`nansurfer.segment`.
+        As :func:`nansurfer.segment`; a BusyError where another benchmark is at work on the folder.
     """
     path, folder, progress = Path(path), Path(folder), progress or Progress()
     runs = [(technique, make_options(**choices, device="cpu", **technique.choices)) for technique in techniques]
     _check(runs, repeats)
     circumstances = _circumstances(path, runs[0][1], repeats)
-    in_fresh_process(_conform, path, folder, runs[0][1].vox_size)
-    works, costs = _measured(runs, folder, repeats, progress)
-    rows = [
-        _row(technique, work, cost, costs[0]) for (technique, _), work, cost in zip(runs, works, costs, strict=True)
-    ]
-    write_table(folder / TABLE, [asdict(row) | circumstances for row in rows])
+    with alone_in(folder):
+        in_fresh_process(_conform, path, folder, runs[0][1].vox_size)
+        works, costs = _measured(runs, folder, repeats, progress)
+        rows = [_row(run[0], work, cost, costs[0]) for run, work, cost in zip(runs, works, costs, strict=True)]
+        write_table(folder / TABLE, [asdict(row) | circumstances for row in rows])
     return rows
 
 

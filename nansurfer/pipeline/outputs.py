@@ -80,8 +80,8 @@ def holds_result_of(folder: Path, path: Path) -> bool:
         raise InputNotFoundError(f"{path} cannot be read ({error.strerror}); check the path.") from error
     if found != recorded["sha256"]:
         raise OutputError(
-            f"{folder} holds the segmentation of another image, {recorded['path']}; choose another --sid, or "
-            "replace it with --overwrite."
+            f"{folder} holds the segmentation of another image, {recorded['path']}; choose another subject "
+            "name, or replace it with --overwrite."
         )
     return True
 
@@ -92,7 +92,7 @@ def _check_nothing_is_replaced(folder: Path) -> None:
         if theirs := [path for path in _VOLUMES_AND_STATS if (folder / path).exists()]:
             raise OutputError(
                 f"{folder} holds {theirs[0]} but no {RECORD}: it is another program's, or half replaced; choose another"
-                " --output-dir or --sid, or replace it with --overwrite."
+                " folder or subject name, or replace it with --overwrite."
             )
 
 
@@ -173,16 +173,31 @@ def _staging_of(folder: Path) -> Path:
 
 
 @contextmanager
-def alone_at_work(folder: Path, lock: Path) -> Iterator[None]:
-    """Keep other runs from ``folder`` while this one holds the file ``lock``, whose own folder is made for it.
+def alone_in(folder: Path) -> Iterator[None]:
+    """Keep other runs from a folder that is filled bit by bit; it goes again if nothing came to lie in it.
 
     Raises
     ------
     BusyError
-        Another run holds it.
+        Another run is at work on it.
     OutputError
-        It cannot be made.
+        It cannot be made or written.
     """
+    try:
+        with _alone_at_work(folder, folder / ".lock"):
+            yield
+    finally:
+        with suppress(OSError):
+            folder.rmdir()
+
+
+def _locked_subject(folder: Path) -> AbstractContextManager[None]:
+    return _alone_at_work(folder, folder.with_name(f".{folder.name}-lock"))
+
+
+@contextmanager
+def _alone_at_work(folder: Path, lock: Path) -> Iterator[None]:
+    """Hold the file ``lock``, whose own folder is made for it, as the only run on ``folder``."""
     with ExitStack() as stack:
         try:
             lock.parent.mkdir(parents=True, exist_ok=True)
@@ -194,18 +209,14 @@ def alone_at_work(folder: Path, lock: Path) -> Iterator[None]:
         yield
 
 
-def _locked_subject(folder: Path) -> AbstractContextManager[None]:
-    return alone_at_work(folder, folder.with_name(f".{folder.name}-lock"))
-
-
 def _not_writable(folder: Path, error: OSError) -> str:
-    return f"The output folder {folder} cannot be written ({error.strerror}); choose another --output-dir."
+    return f"The output folder {folder} cannot be written ({error.strerror}); choose another."
 
 
 def _check_may_be_filled(folder: Path) -> None:
     """Better now than when the result is there."""
     if folder.exists() and not (folder.is_dir() and os.access(folder, os.W_OK | os.X_OK)):
-        raise OutputError(f"{folder} is no folder that may be written to; choose another --output-dir or --sid.")
+        raise OutputError(f"{folder} is no folder that may be written to; choose another folder or subject name.")
 
 
 def _move_into_place(staging: Path, folder: Path) -> None:

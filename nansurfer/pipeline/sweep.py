@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from nansurfer.engine import resolve_device
 from nansurfer.errors import ConfigError, NoBrainError
 from nansurfer.files import check_writable, sha256
 from nansurfer.pipeline.options import SegmentOptions
-from nansurfer.pipeline.outputs import alone_at_work
+from nansurfer.pipeline.outputs import alone_in
 from nansurfer.pipeline.progress import Progress
 from nansurfer.pipeline.record import package_versions
 from nansurfer.pipeline.result import SegmentationResult
@@ -33,6 +32,8 @@ _RATIO_DIGITS = 6
 
 def sweep_points(modes: Sequence[str], thresholds: Sequence[float], **choices: Any) -> list[SkipOptions]:
     """What each run of a sweep may skip: every mode at every threshold, each once.
+
+    All label the whole head, as ``find_brain=False``: what that saves depends on the first view, not on a threshold.
 
     Parameters
     ----------
@@ -103,7 +104,7 @@ def sweep(
     check_writable(folder)
     dense = SkipOptions(nan="off", paper_compat=any(point.paper_compat for point in points))
     provenance = _provenance(path, options, paper_compat=dense.paper_compat)
-    with _alone_at_work(folder):
+    with alone_in(folder):
         record = SweepRecord(folder, provenance, overwrite=overwrite)
         yield from record.rows
         done = {row.key for row in record.rows}
@@ -119,17 +120,6 @@ def sweep(
                 record.start(result)
             record.add(_measured(run.skip, result, record.dense_labels, record.rows[0] if record.rows else None))
             yield record.rows[-1]
-
-
-@contextmanager
-def _alone_at_work(folder: Path) -> Iterator[None]:
-    """Keep other sweeps from the folder, which goes again if nothing came to lie in it."""
-    try:
-        with alone_at_work(folder, folder / ".lock"):
-            yield
-    finally:
-        with suppress(OSError):
-            folder.rmdir()
 
 
 def _segment(path: Path, options: SegmentOptions, progress: Progress) -> SegmentationResult:

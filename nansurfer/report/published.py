@@ -77,9 +77,12 @@ class Comparison:
     ----------
     published
         The papers' figures.
-    mean_skip_ratio, views
-        The run's own, defined alike, for the published views and blocks that the run has. Slices skipped
-        outright are left out: the papers computed every slice.
+    mean_skip_ratio
+        The run's own, of all its layers.
+    views
+        The run's own, defined alike, for the published views and blocks that the run has.
+
+    Slices skipped outright are left out: the papers computed every slice.
     """
 
     published: PublishedRun

@@ -3,7 +3,8 @@
     python scripts/training/export.py --data DATA --runs runs --out nansurfer/weights/compact
 
 Takes the averaged weights of ``RUNS/VIEW/checkpoint.pt``, measures the batch norms' statistics anew for them (those
-of the training lag behind), and writes ``VIEW.safetensors`` with their checksums.
+of the training lag behind), takes the classes' weights in the loss out of the classifier again, and writes
+``VIEW.safetensors`` with their checksums.
 """
 
 from __future__ import annotations
@@ -12,8 +13,9 @@ import argparse
 from pathlib import Path
 
 import torch
+from losses import class_weights
 from synthesis import Synthesiser, load_atlas
-from torch import nn
+from torch import Tensor, nn
 from train import CHECKPOINT
 
 from nansurfer.models import Network, build_model, load_config
@@ -38,6 +40,17 @@ def measure_batch_norms(network: Network, synthesiser: Synthesiser, view: str, b
     network.eval()
 
 
+@torch.no_grad()
+def undo_class_weights(classifier: nn.Conv2d, weights: Tensor) -> None:
+    """Make odds of the classes true to how often they occur.
+
+    A cross-entropy with weights teaches odds that are as many times too large: rare structures learn faster, and
+    swell. ``weights``, float (C,), are of the first C classes.
+    """
+    assert classifier.bias is not None
+    classifier.bias[: len(weights)] -= weights.log()
+
+
 def main() -> None:
     """Export the views."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -52,13 +65,15 @@ def main() -> None:
     args = parser.parse_args()
 
     device = torch.device(args.device)
-    synthesiser = Synthesiser(load_atlas(args.data, device), torch.Generator(device).manual_seed(0))
+    atlas = load_atlas(args.data, device)
+    synthesiser = Synthesiser(atlas, torch.Generator(device).manual_seed(0))
     for view in args.views:
         state = torch.load(args.runs / view / CHECKPOINT, map_location=device, weights_only=True)
         model = state["recipe"]["model"]
         network = build_model(load_config(model), view).to(device)
         network.load_state_dict(state["averaged"])
         measure_batch_norms(network, synthesiser, view, args.batches, args.size)
+        undo_class_weights(network.classifier.conv, class_weights(atlas, view))
         path = args.out / f"{view}.safetensors"
         facts = {"training_steps": str(state["step"]), "training_minutes": f"{state['elapsed_s'] / 60:.1f}"}
         save_network(network.cpu(), path, model=model, view=view, metadata=facts, dtype=DTYPES[args.dtype])

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -170,12 +171,20 @@ def test_every_subject_of_an_array_job_stands_in_one_place(tmp_path, queue):
 
 def test_a_record_of_before_is_not_the_new_jobs(tmp_path, queue):
     RecordFile(tmp_path).append(record("a", "failed"))
-    Submission({"18": ["a"]}, {"a": record("a").finished}).save(tmp_path)
+    Submission({"18": ["a"]}, {"a": record("a").of}).save(tmp_path)
     queue(t18="PENDING")
     assert names(batch_status(tmp_path))["waiting"] == ["a"]
     queue()
     assert batch_status(tmp_path).lost == {"a": "18"}
     RecordFile(tmp_path).append(record("a", finished="2026-02-01T00:00:00+00:00"))
+    assert names(batch_status(tmp_path))["done"] == ["a"]
+
+
+def test_a_result_found_again_by_another_path_is_the_new_jobs(tmp_path, queue):
+    was = record("a")
+    Submission({"18": ["a"]}, {"a": was.of}).save(tmp_path)
+    RecordFile(tmp_path).append(replace(was, input="/moved/a.mgz"))
+    queue()
     assert names(batch_status(tmp_path))["done"] == ["a"]
 
 

@@ -218,7 +218,7 @@ def test_another_image_of_the_same_name(segment, instant_network, blob_path: Pat
     other.write_bytes(blob_path.read_bytes() + b"\0")
     done = segment(other, "--sid", "s1")
     assert done.exit_code == 8
-    assert f"s1 holds the segmentation of another image, {blob_path}; choose another --sid" in done.err
+    assert f"s1 holds the segmentation of another image, {blob_path}; choose another subject name" in done.err
 
 
 def test_forms_that_disagree_are_a_warning(segment, instant_network, tmp_path: Path) -> None:

@@ -73,6 +73,10 @@ def segment_at_once(subject: Subject, folder: Path) -> None:
             "in out participant --session-label 1 2 --participant-label 3 4",
             "in out participant --session-label 1 --session-label 2 --participant-label 3 --participant-label 4",
         ),
+        (
+            "in out participant --participant-label=01 02",
+            "in out participant --participant-label=01 --participant-label 02",
+        ),
         ("--participant-label 01 in out participant", "--participant-label 01 in out participant"),
     ],
 )

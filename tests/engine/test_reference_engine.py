@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 import torch
 
 from nansurfer.engine import ComputeOptions, DenseEngine, ReferenceEngine
+from nansurfer.errors import DeviceError
 from nansurfer.models import build_model, load_config
 from nansurfer.nn import NaNPolicy
 
@@ -128,6 +130,18 @@ def test_the_papers_modes_need_no_head(network, slices, mode):
     skipped = dict(zip(counts.layers, counts.skipped.sum(1), strict=True))
     assert skipped["encode1.conv1"] == 0
     assert skipped["encode2.conv1" if mode == "aggressive" else "decode1.conv1"] > 0
+
+
+@pytest.mark.parametrize("policy", [NaNPolicy("background", 1.0, "blank"), NaNPolicy("aggressive", 1.0)])
+@pytest.mark.parametrize(("parameter", "value"), [("encode1.conv0.weight", 1e6), ("encode1.conv0.bias", 6e4)])
+def test_numbers_too_large_for_float16_are_told_and_not_taken_for_skipped(network, slices, policy, parameter, value):
+    large, half = copy.deepcopy(network), replace(CPU, precision="float16")
+    with torch.no_grad():
+        large.get_parameter(parameter).fill_(value)
+    head = np.ones_like(slices[:, 0], bool)
+    ReferenceEngine(network, half, policy).logits(slices, 1.0, head)
+    with pytest.raises(DeviceError, match="too large for float16; use --precision float32"):
+        ReferenceEngine(large, half, policy).logits(slices, 1.0, head)
 
 
 def test_the_dense_engine_skips_nothing(network, slices):

@@ -11,10 +11,11 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from nansurfer.errors import ConfigError, DeviceError, InputNotFoundError, NoBrainError, WeightsError
+from nansurfer.errors import BusyError, ConfigError, DeviceError, InputNotFoundError, NoBrainError, WeightsError
 from nansurfer.pipeline import Progress, SegmentationResult, Segmenter, SegmentOptions, make_options
 from nansurfer.pipeline import bench as module
 from nansurfer.pipeline.bench import TECHNIQUES, bench, find_techniques
+from nansurfer.pipeline.outputs import alone_in
 from nansurfer.report import SkipReport, ViewSkips
 from nansurfer.report.bench import BenchRow
 
@@ -176,6 +177,12 @@ def test_files(run, tmp_path: Path) -> None:
 
 
 class TestWhatIsToldBeforeTheWork:
+    def test_another_benchmark_in_the_folder(self, run, machine: Machine, tmp_path: Path) -> None:
+        with alone_in(tmp_path / "bench"), pytest.raises(BusyError, match="Another run is at work on"):
+            run()
+        assert machine.runs == []
+        assert not (tmp_path / "bench").exists()
+
     def test_no_input(self, run, machine: Machine) -> None:
         with pytest.raises(InputNotFoundError):
             run(path=Path("nobody.mgz"))

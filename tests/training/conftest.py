@@ -36,6 +36,12 @@ def evaluate(neighbours: None) -> ModuleType:
 
 
 @pytest.fixture(scope="module")
+def export(neighbours: None) -> ModuleType:
+    """The export of trained networks."""
+    return importlib.import_module("export")
+
+
+@pytest.fixture(scope="module")
 def synthesis(neighbours: None) -> ModuleType:
     """The synthetic T1 slices."""
     return importlib.import_module("synthesis")
