@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import glob
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,8 +42,9 @@ def find_subjects(inputs: Sequence[str | Path], participants: Sequence[str] = ()
     Parameters
     ----------
     inputs
-        Images, which need not exist: that is found out when it is their turn. Globs. Text, CSV and TSV files that list
-        a path and, if it is not to be the file's name, a subject's name a line; relative paths start at the list's
+        Images, which need not exist: that is found out when it is their turn; where files in several folders have the
+        same name (``scans/*/T1.nii.gz``), subjects are named after the folders. Globs. Text, CSV and TSV files that
+        list a path and, if it is not to be the file's name, a subject's name a line; relative paths start at the list's
         folder. BIDS datasets. FreeSurfer subjects, and folders of them. Folders of images; what lies deeper in those is
         not looked at.
     participants
@@ -60,17 +61,26 @@ def find_subjects(inputs: Sequence[str | Path], participants: Sequence[str] = ()
     """
     wanted = {label.removeprefix("sub-") for label in participants}
     found: dict[str, Subject] = {}
-    for entry in inputs:
-        for subject in _subjects_in(str(entry), wanted):
-            subject = Subject(subject.sid, subject.path.absolute())
-            _check_name(subject)
-            if found.setdefault(subject.sid, subject) != subject:
-                raise ConfigError(
-                    f"{found[subject.sid].path} and {subject.path} would both be subject {subject.sid}; give them "
-                    "different names in a list (path,id)."
-                )
+    for subject in _told_apart([subject for entry in inputs for subject in _subjects_in(str(entry), wanted)]):
+        _check_name(subject)
+        if found.setdefault(subject.sid, subject) != subject:
+            raise ConfigError(
+                f"{found[subject.sid].path} and {subject.path} would both be subject {subject.sid}; give them "
+                "different names in a list (path,id)."
+            )
     _check_participants(wanted, found)
     return list(found.values())
+
+
+def _told_apart(subjects: Sequence[Subject]) -> Iterator[Subject]:
+    """The subjects with absolute paths; of files with one name, by the names of their folders if these differ."""
+    paths: dict[str, set[Path]] = {}
+    for subject in subjects:
+        paths.setdefault(subject.sid, set()).add(subject.path.absolute())
+    by_folder = {sid for sid, alike in paths.items() if 1 < len(alike) == len({path.parent.name for path in alike})}
+    for subject in subjects:
+        path, sid = subject.path.absolute(), subject.sid
+        yield Subject(path.parent.name if sid in by_folder and sid == subject_id(path) else sid, path)
 
 
 def _subjects_in(entry: str, wanted: set[str]) -> list[Subject]:

@@ -58,6 +58,15 @@ def test_globs(tmp_path: Path) -> None:
     assert found(f"{tmp_path}/[1].mgz") == [("[1]", "[1].mgz")]  # a name, for it exists
 
 
+def test_files_of_one_name_are_told_apart_by_their_folders(tmp_path: Path) -> None:
+    touch(tmp_path, "x/T1.mgz", "y/T1.mgz", "p/x/T1.mgz")
+    apart = [("x", "T1.mgz"), ("y", "T1.mgz")]
+    assert found(f"{tmp_path}/?/T1.mgz") == apart
+    assert found(tmp_path / "x/T1.mgz", tmp_path / "x/T1.mgz", tmp_path / "y/T1.mgz") == apart
+    with pytest.raises(ConfigError, match="would both be subject T1; give them different names in a list"):
+        found(tmp_path / "x/T1.mgz", tmp_path / "p/x/T1.mgz")
+
+
 @pytest.mark.parametrize(
     ("name", "text"),
     [
