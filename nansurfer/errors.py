@@ -50,6 +50,10 @@ class OutputError(NansurferError):
     exit_code = 8
 
 
+class OccupiedError(OutputError):
+    """Other results, or damaged ones, lie in the place of these."""
+
+
 class BusyError(OutputError):
     """Another run is at work on the same folder."""
 

@@ -56,6 +56,7 @@ def test_each_kind_of_error_has_its_exit_code() -> None:
         "DownloadError": 10,
         "DeviceError": 11,
         "ConfigError": 12,
+        "OccupiedError": 8,
         "BusyError": 8,
         "BatchError": 13,
     }

@@ -23,7 +23,7 @@ import numpy as np
 import numpy.typing as npt
 from nibabel.spatialimages import SpatialImage
 
-from nansurfer.errors import BusyError, InputNotFoundError, OutputError
+from nansurfer.errors import BusyError, InputNotFoundError, OccupiedError, OutputError
 from nansurfer.files import atomic_path, locked, sha256
 from nansurfer.labels import load_table, write_stats, write_volumes_csv
 from nansurfer.pipeline.options import SegmentOptions
@@ -67,7 +67,7 @@ def holds_result_of(folder: Path, path: Path) -> bool:
     ------
     InputNotFoundError
         The file is there but may not be read.
-    OutputError
+    OccupiedError
         It holds the segmentation of another file, another program's files, or a record that cannot be read.
     """
     if not is_finished(folder):
@@ -79,7 +79,7 @@ def holds_result_of(folder: Path, path: Path) -> bool:
     except OSError as error:
         raise InputNotFoundError(f"{path} cannot be read ({error.strerror}); check the path.") from error
     if found != recorded["sha256"]:
-        raise OutputError(
+        raise OccupiedError(
             f"{folder} holds the segmentation of another image, {recorded['path']}; choose another subject "
             "name, or replace it with --overwrite."
         )
@@ -90,7 +90,7 @@ def _check_nothing_is_replaced(folder: Path) -> None:
     """FreeSurfer and FastSurfer give some files the same names: a subject of theirs keeps its own."""
     with suppress(OSError):  # writing will say so
         if theirs := [path for path in _VOLUMES_AND_STATS if (folder / path).exists()]:
-            raise OutputError(
+            raise OccupiedError(
                 f"{folder} holds {theirs[0]} but no {RECORD}: it is another program's, or half replaced; choose another"
                 " folder or subject name, or replace it with --overwrite."
             )
@@ -353,6 +353,6 @@ def _damage_reported(folder: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, EOFError, ValueError, zlib.error, nib.filebasedimages.ImageFileError) as error:
-        raise OutputError(
+        raise OccupiedError(
             f"{folder} looks finished but cannot be read ({error}); run again with --overwrite."
         ) from error

@@ -94,7 +94,13 @@ def test_one_record_a_subject(told) -> None:
         "b": ("failed", "InputFormatError", 1),
         "c": ("done", None, 1),
     }
-    assert scheduled == ["a", "b", "c"]  # a damaged file stays damaged: it is not tried again
+    assert scheduled == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize("kind", ["InputFormatError", "OccupiedError", "WeightsError"])
+def test_what_stays_as_it_is_is_not_tried_again(told, kind: str) -> None:
+    _, scheduled = told("a", "b", a=[kind])
+    assert scheduled == ["a", "b"]
 
 
 @pytest.mark.parametrize("kind", ["Killed", "Broken", "DeviceError", "OutputError"])
