@@ -87,6 +87,6 @@ class ReferenceEngine(DenseEngine):
 
 
 def _check_finite(*values: Tensor | tuple[Tensor, ...]) -> None:
-    """NaN may be."""
+    """Refuse what is infinite; NaN may be, for it is what was skipped."""
     if any(part.isinf().any() for value in values for part in (value if isinstance(value, tuple) else (value,))):
         raise DeviceError(TOO_LARGE)

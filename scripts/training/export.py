@@ -3,7 +3,7 @@
     python scripts/training/export.py --data DATA --runs runs --out nansurfer/weights/compact
 
 Takes the averaged weights of ``RUNS/VIEW/checkpoint.pt``, measures the batch norms' statistics anew for them (those
-of the training lag behind), takes the classes' weights in the loss out of the classifier again, and writes
+of the training lag behind), takes half of the classes' weights in the loss out of the classifier again, and writes
 ``VIEW.safetensors`` with their checksums.
 """
 
