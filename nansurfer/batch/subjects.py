@@ -48,7 +48,7 @@ def find_subjects(inputs: Sequence[str | Path], participants: Sequence[str] = ()
         folder. BIDS datasets. FreeSurfer subjects, and folders of them. Folders of images; what lies deeper in those is
         not looked at.
     participants
-        Subjects to keep, with or without ``sub-``; in a BIDS dataset all images of theirs. Empty for all.
+        Subjects to keep, with or without ``sub-``; all images of theirs (``sub-01_ses-2``). Empty for all.
 
     Raises
     ------
@@ -62,14 +62,23 @@ def find_subjects(inputs: Sequence[str | Path], participants: Sequence[str] = ()
     wanted = {label.removeprefix("sub-") for label in participants}
     found: dict[str, Subject] = {}
     for subject in _told_apart([subject for entry in inputs for subject in _subjects_in(str(entry), wanted)]):
+        if wanted and not wanted & _asked_for_by(subject.sid):
+            continue
         _check_name(subject)
         if found.setdefault(subject.sid, subject) != subject:
             raise ConfigError(
                 f"{found[subject.sid].path} and {subject.path} would both be subject {subject.sid}; give them "
                 "different names in a list (path,id)."
             )
-    _check_participants(wanted, found)
+    if missing := sorted(wanted.difference(*map(_asked_for_by, found))):
+        raise InputNotFoundError(f"No image of {', '.join(missing)} was found; check the names and the inputs.")
     return list(found.values())
+
+
+def _asked_for_by(sid: str) -> set[str]:
+    """The labels that mean a subject: its name and, if that is a participant's image in BIDS, the participant's."""
+    name = sid.removeprefix("sub-")
+    return {name, name.split("_")[0]} if name != sid else {name}
 
 
 def _told_apart(subjects: Sequence[Subject]) -> Iterator[Subject]:
@@ -84,14 +93,13 @@ def _told_apart(subjects: Sequence[Subject]) -> Iterator[Subject]:
 
 
 def _subjects_in(entry: str, wanted: set[str]) -> list[Subject]:
-    """The subjects of one input; of a BIDS dataset the participants are asked for, elsewhere names are compared."""
+    """The subjects of one input; of a BIDS dataset only those wanted, if any are."""
     path = Path(entry)
     if (path / DESCRIPTION).is_file():
         from nansurfer.bids import find_t1s  # needs a library that not everyone has
 
         return find_t1s(path, sorted(wanted))
-    subjects = _subjects_of(path) if path.exists() or not glob.has_magic(entry) else _subjects_of_glob(entry)
-    return [s for s in subjects if not wanted or s.sid.removeprefix("sub-") in wanted]
+    return _subjects_of(path) if path.exists() or not glob.has_magic(entry) else _subjects_of_glob(entry)
 
 
 def _subjects_of(path: Path) -> list[Subject]:
@@ -161,12 +169,6 @@ def _listed(path: Path) -> list[Subject]:
 def _subject_of_row(folder: Path, place: str, name: str) -> Subject:
     path = folder / Path(place).expanduser()
     return Subject(name or subject_id(path), path)
-
-
-def _check_participants(wanted: set[str], found: Iterable[str]) -> None:
-    known = {name.removeprefix("sub-").split("_")[0] for name in found} | {name.removeprefix("sub-") for name in found}
-    if missing := sorted(wanted - known):
-        raise InputNotFoundError(f"No image of {', '.join(missing)} was found; check the names and the inputs.")
 
 
 def _check_name(subject: Subject) -> None:

@@ -63,6 +63,7 @@ def test_files_of_one_name_are_told_apart_by_their_folders(tmp_path: Path) -> No
     apart = [("x", "T1.mgz"), ("y", "T1.mgz")]
     assert found(f"{tmp_path}/?/T1.mgz") == apart
     assert found(tmp_path / "x/T1.mgz", tmp_path / "x/T1.mgz", tmp_path / "y/T1.mgz") == apart
+    assert found(f"{tmp_path}/?/T1.mgz", participants=("y",)) == apart[1:]
     with pytest.raises(ConfigError, match="would both be subject T1; give them different names in a list"):
         found(tmp_path / "x/T1.mgz", tmp_path / "p/x/T1.mgz")
 
@@ -89,6 +90,10 @@ def test_participants(tmp_path: Path) -> None:
     assert found(tmp_path, participants=("01", "sub-02_ses-1")) == [
         ("sub-01", "sub-01.mgz"),
         ("sub-02_ses-1", "sub-02_ses-1.mgz"),
+    ]
+    assert found(tmp_path, participants=("02", "03")) == [
+        ("sub-02_ses-1", "sub-02_ses-1.mgz"),
+        ("sub-03", "sub-03.mgz"),
     ]
     with pytest.raises(InputNotFoundError, match="No image of 04, 05 was found"):
         find_subjects([tmp_path], ["01", "sub-05", "sub-04"])

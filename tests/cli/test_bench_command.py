@@ -102,7 +102,7 @@ def test_options_reach_the_benchmark(bench, measured, tmp_path: Path, tiny_weigh
         (["--repeats", "0"], 2, "--repeats"),
         (["--views", "oblique"], 12, "oblique"),
         (["--vox-size", "x"], 2, "neither 'min' nor a number"),
-        (["--weights", "nobody's"], 9, "nobody's"),
+        (["--rows", "folded", "--weights", "nobody's"], 9, "nobody's"),
     ],
 )
 def test_what_cannot_be(bench, tmp_path: Path, arguments, exit_code, sentence) -> None:
