@@ -31,15 +31,22 @@ FREESURFER = {INNER_FLUID: 24, 25: 77, 57: 77, 136: 31, 137: 31, 163: 63, 164: 6
 ABSENT = {FLUID: 0, 30: 2, 62: 41, 85: 0}
 """Labels of the maps without a class of their own: fluid around the brain is none, vessels are the white matter they
 lie in."""
-THALAMI = (10, 49)
+THALAMI, WHITE_MATTER = (10, 49), (2, 41)
 INNER_FLUID_BOX = ((-0.3, 0.3), (-0.9, 0.6), (-0.65, 0.85))  # LIA; the box around both thalami is -1..1 along each axis
 EXTRA_CEREBRAL = range(500, 1000)
 OWN_TONE, SHARED_TONE = 0.25, 0.85
-"""How far a label's brightness departs from the prior on its own, and together with all others, as scanners make them
-differ; the rest of it together with its tissue. 1: in no other way."""
+"""How far a structure's brightness departs from the prior on its own, and together with all others, as scanners make
+them differ; the rest of it together with its tissue. 1: in no other way."""
+LIFT = {11: 0.4, 17: 0.25, 18: 0.25, 26: 0.4, 136: 0.7, 137: 0.7}
+"""How much nearer to white matter a structure may be than its prior, as a share of white matter's contrast to cortex.
+The priors have nuclei as dark as the cortex, and choroid plexus nearly as dark as fluid; T1s do not."""
+_SUPERFICIAL = 1.3  # most by which white matter beside the cortex resembles it, where all around would be cortex
+_SUPERFICIAL_REACH = 1.5  # standard deviation of "beside", in voxels
+_VEIL = 0.5  # most by which fluid around the brain, with vessels and meninges in it, resembles the cortex on average
+_VEIL_SPREAD = 0.35  # standard deviation of that from place to place
+_AVERAGED_SHARE = 0.1  # of the slabs, as in an average of many heads
 _UNEVENNESS = 0.1  # most by which a tissue is darker or brighter from place to place, as a standard deviation's share
 _COARSEST = 1.6  # scanned voxels along an axis, in those of the slab
-_BLUR_REACH = 3  # voxels on either side: two of the widest blur's standard deviations
 SPLIT_SIDES = ((2, 41), (25, 57), (30, 62), (136, 163), (137, 164), (26, 58), (28, 60), (17, 53), (18, 54))
 SPLIT_SIDES += ((3, 42), (29, 61), (31, 63))  # FreeSurfer's, not in the maps
 SPLIT_SIDES += tuple((left, left + 39) for left in (4, 5, 7, 8, 10, 11, 12, 13))
@@ -57,12 +64,16 @@ class Atlas:
         Centre of the brain and half its size along each axis, float (maps, 3), in voxels.
     mirrored
         Index of each label's counterpart in the other hemisphere, (K,).
-    brain, head
-        Whether a label belongs to the brain; to the head around it, fluid left out. Bool (K,).
+    brain, head, cortex, white, fluid
+        Whether a label belongs to the brain; to the head around it, fluid left out; to the cerebral cortex; to the
+        cerebral white matter; is the fluid around the brain. Bool (K,).
     classes
         View to the class of each label, int64 (K,).
-    tissues
-        Index of each label's tissue, int64 (K,): both sides and all of the cortex are one.
+    structures, tissues
+        Index of each label's structure, int64 (K,): both sides and all of the cortex are one; of its tissue, to which
+        several structures may belong.
+    lift
+        What :data:`LIFT` says of each label, float (K,).
     mean, mean_spread, std, std_spread
         Normal priors of each label's mean intensity and standard deviation, float (K,), on a 0..255 scale.
     """
@@ -73,8 +84,13 @@ class Atlas:
     mirrored: Tensor
     brain: Tensor
     head: Tensor
+    cortex: Tensor
+    white: Tensor
+    fluid: Tensor
     classes: dict[str, Tensor]
+    structures: Tensor
     tissues: Tensor
+    lift: Tensor
     mean: Tensor
     mean_spread: Tensor
     std: Tensor
@@ -108,8 +124,13 @@ def load_atlas(folder: Path, device: torch.device) -> Atlas:
         mirrored=put(index[[other_side(int(label)) for label in labels]], torch.int64),
         brain=put(brain, torch.bool),
         head=put([int(label) in EXTRA_CEREBRAL for label in labels], torch.bool),
+        cortex=put(labels >= 1000, torch.bool),
+        white=put(np.isin(labels, WHITE_MATTER), torch.bool),
+        fluid=put(labels == FLUID, torch.bool),
         classes={view: put(labels_to_classes(freesurfer, view), torch.int64) for view in VIEWS},
+        structures=put(np.unique([_structure(int(label)) for label in labels], return_inverse=True)[1], torch.int64),
         tissues=put(tissues, torch.int64),
+        lift=put([LIFT.get(_structure(int(label)), 0) for label in labels]),
         mean=put(priors[0]),
         mean_spread=put(priors[1]),
         std=put(priors[2]),
@@ -154,6 +175,11 @@ def other_side(label: int) -> int:
         return label + 1000 if label < 2000 else label - 1000
     sides = dict(SPLIT_SIDES)
     return sides.get(label, {right: left for left, right in sides.items()}.get(label, label))
+
+
+def _structure(label: int) -> int:
+    """A number that both sides of a structure share, and all of the cortex."""
+    return 3 if label >= 1000 else min(label, other_side(label))
 
 
 def _bounds(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -225,7 +251,10 @@ class Synthesiser:
         subject = int(self._uniform(0, len(self.atlas.maps)))
         grid = self._window(view, subject, (depth, size, size), voxel_size_mm)
         labels = self._deformed_labels(subject, grid)
-        image = self._degrade(self._paint(labels) * self._drift(labels, grid), labels, grid)
+        image = self._paint(labels, grid) * self._drift(labels, grid)
+        if self._uniform(0, 1) < _AVERAGED_SHARE:
+            image, labels = self._averaged(image, labels)
+        image = self._degrade(image, labels, grid)
         starts = range(0, slices * stride, stride)
         images = torch.stack([image[start : start + 2 * CONTEXT + 1] for start in starts])
         targets = torch.stack([self.atlas.classes[view][labels[start + CONTEXT].long()] for start in starts])
@@ -282,38 +311,69 @@ class Synthesiser:
         rows: list[list[float]] = matrix.tolist()
         return rows
 
-    def _paint(self, labels: Tensor) -> Tensor:
-        """Intensities (S, H, W): a mean and a deviation per label, white and fine-grained smooth texture.
-
-        Labels of one tissue differ little: a real T1 shows no border between two parcels of the cortex. All differ
-        from the priors together, for a T1 in which the pallidum is brighter than white matter is none.
-        """
+    def _paint(self, labels: Tensor, grid: Grid) -> Tensor:
+        """Intensities (S, H, W): a mean and a deviation per label, white and fine-grained smooth texture."""
         atlas = self.atlas
-        departure = OWN_TONE * self._randn(atlas.mean.shape) + SHARED_TONE * self._normal(0, 1)
-        departure += math.sqrt(1 - OWN_TONE**2 - SHARED_TONE**2) * self._randn_of_tissues()
-        mean = atlas.mean + 1.2 * atlas.mean_spread * departure
-        # Fat and muscle differ between scanners far more than the priors say: fat often saturates.
-        mean = torch.where(atlas.head, mean * (0.5 * self._randn(mean.shape)).exp(), mean)
-        std = (atlas.std + atlas.std_spread * self._randn_of_tissues()).abs() * self._uniform(0.2, 0.8)
+        mean = self._means()
+        std = (atlas.std + atlas.std_spread * self._randn_of(atlas.tissues)).abs() * self._uniform(0.2, 0.8)
         white = self._randn(labels.shape)
         coarse = self._randn((1, 1, *(max(2, n // 3) for n in labels.shape)))
         smooth = F.interpolate(coarse, size=labels.shape, mode="trilinear")[0, 0]
         share = self._uniform(0.2, 0.9)
         texture = share * white + (1 - share) * smooth
-        return mean.clamp(min=0)[labels] + std[labels] * texture
+        return self._toward_cortex(mean, labels, grid) + std[labels] * texture
+
+    def _means(self) -> Tensor:
+        """Mean intensities (K,) of one T1.
+
+        Structures of one tissue differ little, and parcels of the cortex not at all: a real T1 shows no border between
+        them. All differ from the priors together, for a T1 in which the pallidum is brighter than white matter is none.
+        """
+        atlas = self.atlas
+        departure = OWN_TONE * self._randn_of(atlas.structures) + SHARED_TONE * self._normal(0, 1)
+        departure += math.sqrt(1 - OWN_TONE**2 - SHARED_TONE**2) * self._randn_of(atlas.tissues)
+        mean = atlas.mean + 1.2 * atlas.mean_spread * departure
+        lift = self._rand((int(atlas.structures.max()) + 1,))[atlas.structures] * atlas.lift
+        mean = mean + lift * (mean[atlas.white].mean() - mean[atlas.cortex].mean())
+        # Fat and muscle differ between scanners far more than the priors say: fat often saturates.
+        mean = torch.where(atlas.head, mean * (0.5 * self._randn(mean.shape)).exp(), mean)
+        return mean.clamp(min=0)
+
+    def _toward_cortex(self, mean: Tensor, labels: Tensor, grid: Grid) -> Tensor:
+        """Each label's mean (S, H, W), but for what lies on either side of the cortex.
+
+        White matter darkens toward it, for little of it there is myelin; the fluid around the brain holds vessels
+        and meninges and is bright in places.
+        """
+        atlas, image = self.atlas, mean[labels]
+        cortex = mean[atlas.cortex].mean()
+        beside = _gaussian(atlas.cortex[labels].float(), [_SUPERFICIAL_REACH] * 3)
+        superficial = (self._uniform(0, _SUPERFICIAL) * beside).clamp(max=1)
+        veil = (self._uniform(0, _VEIL) + _VEIL_SPREAD * self._smooth_field(grid, 40)).clamp(0, 1)
+        share = torch.where(atlas.white[labels], superficial, torch.where(atlas.fluid[labels], veil, 0))
+        return image + share * (cortex - image)
+
+    def _averaged(self, image: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """A slab as in an average of many heads: smooth, and each voxel what most heads have there."""
+        sigmas = [self._uniform(1.0, 2.8)] * 3
+        most, elected = torch.zeros_like(image), labels
+        for label in labels.unique():
+            votes = _gaussian((labels == label).float(), sigmas)
+            elected = torch.where(votes > most, label, elected)
+            most = torch.maximum(votes, most)
+        return _gaussian(image, sigmas), elected
 
     def _drift(self, labels: Tensor, grid: Grid) -> Tensor:
         """Factors (S, H, W) by which each tissue changes from place to place in its own way, as iron and myelin do."""
-        angle = 2 * math.pi * torch.rand(self.atlas.mean.shape, generator=self.generator, device=self.atlas.device)
-        angle = angle[self.atlas.tissues]
+        angle = 2 * math.pi * self._rand(self.atlas.mean.shape)[self.atlas.tissues]
         control = int(self._uniform(8, 20))
         weights = [amount[labels] for amount in (angle.cos(), angle.sin())]
         drift = sum(weight * self._smooth_field(grid, control) for weight in weights)
         return (self._uniform(0, _UNEVENNESS) * drift).exp()
 
-    def _randn_of_tissues(self) -> Tensor:
-        """A normal number for each label (K,), the same for labels of one tissue."""
-        return self._randn((int(self.atlas.tissues.max()) + 1,))[self.atlas.tissues]
+    def _randn_of(self, groups: Tensor) -> Tensor:
+        """A normal number for each label (K,), the same for labels of one group."""
+        return self._randn((int(groups.max()) + 1,))[groups]
 
     def _degrade(self, image: Tensor, labels: Tensor, grid: Grid) -> Tensor:
         """The painted slab as a scanner and preprocessing would have left it: 0..255, whole numbers."""
@@ -347,17 +407,7 @@ class Synthesiser:
             sigmas[int(self._uniform(0, 3))] = self._uniform(0.8, 1.5)
         elif choice < 0.35:
             sigmas = [self._uniform(0.8, 1.6)] * 3
-        image = image[None, None]
-        taps = torch.arange(-_BLUR_REACH, _BLUR_REACH + 1, device=image.device)
-        for axis, sigma in enumerate(sigmas):
-            kernel = torch.exp(-(taps**2) / (2 * sigma**2))
-            shape = [1, 1, 1, 1, 1]
-            shape[2 + axis] = len(taps)
-            padding = [0, 0, 0, 0, 0, 0]
-            padding[4 - 2 * axis : 6 - 2 * axis] = [_BLUR_REACH, _BLUR_REACH]
-            padded = F.pad(image, padding, mode="replicate")
-            image = F.conv3d(padded, (kernel / kernel.sum()).view(shape))
-        return image[0, 0]
+        return _gaussian(image, sigmas)
 
     def _kept(self, labels: Tensor, grid: Grid) -> Tensor:
         """What is not set to zero: everything, the head, or the brain with a rim; and the field of view."""
@@ -389,11 +439,14 @@ class Synthesiser:
         order = "".join("xyz"[axis] for axis in grid.axes)
         return torch.einsum("abc,xa,yb,zc->" + order, field, *bases)
 
+    def _rand(self, shape: tuple[int, ...]) -> Tensor:
+        return torch.rand(shape, generator=self.generator, device=self.atlas.device)
+
     def _randn(self, shape: tuple[int, ...]) -> Tensor:
         return torch.randn(shape, generator=self.generator, device=self.atlas.device)
 
     def _uniform(self, low: float, high: float) -> float:
-        return low + (high - low) * float(torch.rand((), generator=self.generator, device=self.atlas.device))
+        return low + (high - low) * float(self._rand(()))
 
     def _normal(self, mean: float, std: float) -> float:
         return mean + std * float(self._randn(()))
@@ -419,6 +472,22 @@ class Grid:
         shapes = ((-1, 1, 1), (1, -1, 1), (1, 1, -1))
         terms = [weights[a] * self.ticks[a].view(shape) for a, shape in zip(self.axes, shapes, strict=True)]
         return terms[0] + terms[1] + terms[2]
+
+
+def _gaussian(volume: Tensor, sigmas: list[float]) -> Tensor:
+    """A volume (S, H, W) blurred along each axis by a standard deviation in voxels."""
+    volume = volume[None, None]
+    for axis, sigma in enumerate(sigmas):
+        reach = math.ceil(2 * sigma)
+        taps = torch.arange(-reach, reach + 1, device=volume.device)
+        kernel = torch.exp(-(taps**2) / (2 * sigma**2))
+        shape = [1, 1, 1, 1, 1]
+        shape[2 + axis] = len(taps)
+        padding = [0, 0, 0, 0, 0, 0]
+        padding[4 - 2 * axis : 6 - 2 * axis] = [reach, reach]
+        padded = F.pad(volume, padding, mode="replicate")
+        volume = F.conv3d(padded, (kernel / kernel.sum()).view(shape))
+    return volume[0, 0]
 
 
 def _spline_basis(positions: Tensor, count: int) -> Tensor:

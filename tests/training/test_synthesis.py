@@ -11,7 +11,8 @@ import torch
 
 @pytest.fixture(scope="module")
 def atlas(synthesis):
-    """A head of 60 voxels a side in one map: background, left and right white matter, a parcel, fat."""
+    """A head of 60 voxels a side in one map: background, left and right white matter, a parcel, fat; another parcel, a
+    nucleus and fluid do not occur in it."""
     head = torch.zeros((1, 256, 256, 256), dtype=torch.uint8)
     head[0, 98:158, 98:158, 98:158] = 4
     head[0, 102:154, 102:154, 102:154] = 3
@@ -20,15 +21,20 @@ def atlas(synthesis):
         maps=head,
         centers=torch.tensor([[127.5] * 3]),
         extents=torch.tensor([[26.0] * 3]),
-        mirrored=torch.tensor([0, 2, 1, 3, 4]),
-        brain=torch.tensor([False, True, True, True, False]),
-        head=torch.tensor([False, False, False, False, True]),
-        classes={view: torch.tensor([0, 1, 19, 35, 0]) for view in ("coronal", "axial", "sagittal")},
-        tissues=torch.tensor([0, 2, 2, 3, 4]),
-        mean=torch.tensor([5.0, 160, 160, 95, 100]),
-        mean_spread=torch.tensor([1.0, 20, 20, 12, 10]),
-        std=torch.zeros(5),
-        std_spread=torch.zeros(5),
+        mirrored=torch.tensor([0, 2, 1, 3, 4, 5, 6, 7]),
+        brain=torch.tensor([False, True, True, True, False, True, True, False]),
+        head=torch.arange(8) == 4,
+        cortex=(torch.arange(8) == 3) | (torch.arange(8) == 5),
+        white=(torch.arange(8) == 1) | (torch.arange(8) == 2),
+        fluid=torch.arange(8) == 7,
+        classes={view: torch.tensor([0, 1, 19, 35, 0, 36, 9, 0]) for view in ("coronal", "axial", "sagittal")},
+        structures=torch.tensor([0, 1, 1, 2, 3, 2, 4, 5]),
+        tissues=torch.tensor([0, 2, 2, 3, 4, 3, 3, 1]),
+        lift=torch.tensor([0.0, 0, 0, 0, 0, 0, 0.5, 0]),
+        mean=torch.tensor([5.0, 160, 160, 95, 100, 95, 95, 40]),
+        mean_spread=torch.tensor([1.0, 20, 20, 12, 10, 12, 12, 10]),
+        std=torch.zeros(8),
+        std_spread=torch.zeros(8),
     )
 
 
@@ -45,14 +51,59 @@ def test_a_seed_gives_the_same_batch_again_and_another_another(synthesis, atlas)
     assert not first.images.equal(other.images)
 
 
-def test_labels_of_a_tissue_are_nearly_as_bright_as_each_other(synthesis, atlas) -> None:
-    labels = torch.arange(5).view(1, 1, 5)
-    synthesiser = drawn(synthesis, atlas)
-    left, right, parcel = torch.stack([synthesiser._paint(labels)[0, 0] for _ in range(500)]).T[1:4]
-    spread = 1.2 * 20
-    assert left.std() == pytest.approx(spread, rel=0.1)
-    assert (left - right).std() == pytest.approx(2**0.5 * synthesis.OWN_TONE * spread, rel=0.1)
+def test_structures_of_a_tissue_are_nearly_as_bright_as_each_other(synthesis, atlas) -> None:
+    synthesiser, lifted = drawn(synthesis, atlas), atlas.lift
+    means = torch.stack([synthesiser._means() for _ in range(1000)])
+    _, left, right, parcel, _, other_parcel, nucleus, _ = means.T
+    assert left.equal(right)
+    assert parcel.equal(other_parcel)
+    assert left.std() == pytest.approx(1.2 * 20, rel=0.1)
     assert np.corrcoef(left, parcel)[0, 1] == pytest.approx(synthesis.SHARED_TONE**2, abs=0.1)
+    departure = 2**0.5 * synthesis.OWN_TONE * 1.2 * 12
+    height = (nucleus - parcel) / (left - parcel).clamp(min=20)
+    assert (parcel - nucleus).max() < 4 * departure
+    assert height.median() == pytest.approx(float(lifted[6]) / 2, abs=0.05)
+
+
+def test_white_matter_darkens_toward_the_cortex(synthesis, atlas) -> None:
+    labels = torch.full((7, 20, 20), 1)
+    labels[:, :, :10] = 3
+    mean = torch.tensor([5.0, 160, 160, 95, 100, 95, 95, 40])
+    synthesiser = drawn(synthesis, atlas)
+    grid = synthesiser._window("coronal", 0, (7, 20, 20), 1.0)
+    rows = torch.stack([synthesiser._toward_cortex(mean, labels, grid)[3, 10] for _ in range(200)])
+    assert (rows[:, :10] == 95).all()
+    assert (rows[:, 14:] == 160).all()
+    beside = rows[:, 10:14]
+    assert (beside.diff(dim=1) >= 0).all()
+    # Next to a flat border the blur with 1.5 voxels is the normal distribution's tail beyond 0.5 / 1.5.
+    assert float(160 - beside[:, 0].mean()) == pytest.approx(0.65 * 0.37 * 65, rel=0.15)
+
+
+def test_fluid_around_the_brain_lies_between_fluid_and_cortex(synthesis, atlas) -> None:
+    mean = torch.tensor([5.0, 160, 160, 95, 100, 95, 95, 40])
+    synthesiser = drawn(synthesis, atlas)
+    grid = synthesiser._window("coronal", 0, (7, 32, 32), 1.0)
+    fluid = torch.full((7, 32, 32), 7)
+    slabs = torch.stack([synthesiser._toward_cortex(mean, fluid, grid) for _ in range(100)])
+    assert 40 <= slabs.min() < slabs.max() <= 95
+    assert float(slabs.mean()) == pytest.approx(40 + 55 * synthesis._VEIL / 2, abs=5)
+    assert (slabs.std(dim=(1, 2, 3)) > 1).all()
+
+
+def test_an_average_is_smooth_and_has_what_most_heads_have(synthesis, atlas) -> None:
+    labels = torch.full((7, 24, 24), 3)
+    labels[:, :, 12:] = 1
+    labels[:, :, 6] = 7  # a sulcus
+    image = 100.0 * (labels == 1)
+    smooth, elected = drawn(synthesis, atlas)._averaged(image, labels)
+    assert elected.unique().tolist() == [1, 3]
+    assert (elected[:, :, 12:] == 1).all()
+    assert (elected[:, :, :12] == 3).all()
+    across = smooth[3, 12]
+    assert (across.diff() >= 0).all()
+    assert across[10:14].diff().max() < 50
+    assert float(across[11] + across[12]) == pytest.approx(100, abs=0.1)
 
 
 def test_half_of_the_slabs_have_white_noise_and_half_are_interpolated(synthesis, atlas) -> None:
@@ -71,6 +122,12 @@ def test_both_sides_and_all_of_the_cortex_are_one_tissue(synthesis, data_dir: Pa
     assert white == other_white
     assert cortex == parcel == other_parcel
     assert len({white, cortex, fat}) == 3
+
+
+def test_both_sides_and_all_of_the_cortex_are_one_structure(synthesis) -> None:
+    structures = {label: synthesis._structure(label) for label in (2, 41, 1002, 2035, 50, 11, 163, 16)}
+    assert structures == {2: 2, 41: 2, 1002: 3, 2035: 3, 50: 11, 11: 11, 163: 136, 16: 16}
+    assert set(synthesis.LIFT) <= {synthesis._structure(label) for label in synthesis.LIFT}
 
 
 def test_fluid_between_the_thalami_is_csf_and_no_other(synthesis) -> None:
