@@ -9,35 +9,6 @@ import pytest
 import torch
 
 
-@pytest.fixture(scope="module")
-def atlas(synthesis):
-    """A head of 60 voxels a side in one map: background, left and right white matter, a parcel, fat; another parcel, a
-    nucleus and fluid do not occur in it."""
-    head = torch.zeros((1, 256, 256, 256), dtype=torch.uint8)
-    head[0, 98:158, 98:158, 98:158] = 4
-    head[0, 102:154, 102:154, 102:154] = 3
-    head[0, 106:128, 106:150, 106:150], head[0, 128:150, 106:150, 106:150] = 2, 1
-    return synthesis.Atlas(
-        maps=head,
-        centers=torch.tensor([[127.5] * 3]),
-        extents=torch.tensor([[26.0] * 3]),
-        mirrored=torch.tensor([0, 2, 1, 3, 4, 5, 6, 7]),
-        brain=torch.tensor([False, True, True, True, False, True, True, False]),
-        head=torch.arange(8) == 4,
-        cortex=(torch.arange(8) == 3) | (torch.arange(8) == 5),
-        white=(torch.arange(8) == 1) | (torch.arange(8) == 2),
-        fluid=torch.arange(8) == 7,
-        classes={view: torch.tensor([0, 1, 19, 35, 0, 36, 9, 0]) for view in ("coronal", "axial", "sagittal")},
-        structures=torch.tensor([0, 1, 1, 2, 3, 2, 4, 5]),
-        tissues=torch.tensor([0, 2, 2, 3, 4, 3, 3, 1]),
-        lift=torch.tensor([0.0, 0, 0, 0, 0, 0, 0.5, 0]),
-        mean=torch.tensor([5.0, 160, 160, 95, 100, 95, 95, 40]),
-        mean_spread=torch.tensor([1.0, 20, 20, 12, 10, 12, 12, 10]),
-        std=torch.zeros(8),
-        std_spread=torch.zeros(8),
-    )
-
-
 def drawn(synthesis, atlas, seed: int = 3):
     """A synthesiser that draws from a seed."""
     return synthesis.Synthesiser(atlas, torch.Generator().manual_seed(seed))
