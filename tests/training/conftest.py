@@ -26,6 +26,12 @@ def neighbours() -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
+def card(neighbours: None) -> ModuleType:
+    """The tables of the model card."""
+    return importlib.import_module("card")
+
+
+@pytest.fixture(scope="module")
 def copies(neighbours: None) -> ModuleType:
     """Copies of a labelled T1."""
     return importlib.import_module("copies")
