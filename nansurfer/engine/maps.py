@@ -132,7 +132,8 @@ def line_of(dtype: npt.DTypeLike) -> int:
 def pitch_of(width: int, radius: int, line: int) -> int:
     """Numbers from one channel to the next: an odd number of lines, so that all parts of the cache are used.
 
-    To the right of the image there is room for what the last vector of a run spills.
+    To the right of the image there is room for what the last vector of a run spills, also where it is one of pairs of
+    columns.
     """
-    lines = -(-(width + line - 1 + radius) // line)
+    lines = -(-(width + 2 * line - 1 + radius) // line)
     return (lines + (lines % 2 == 0)) * line

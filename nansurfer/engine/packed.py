@@ -15,7 +15,7 @@ from nansurfer.engine.maps import Float32, Floats
 from nansurfer.models import Network
 from nansurfer.models.blocks import DenseBlock, Entry
 
-_FILTERING = (
+_DOWN = (
     (1 / 4, 0, 0),
     (-1 / 6, -1 / 6, -1 / 6),
     (-1 / 6, 1 / 6, -1 / 6),
@@ -23,8 +23,10 @@ _FILTERING = (
     (1 / 24, -1 / 12, 1 / 6),
     (0, 0, 1),
 )
-"""From the rows of a 3x3 kernel to the transformed rows that the compiled kernels multiply by: the matrix G of
-Winograd's F(4, 3) in Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks" (2016)."""
+_ALONG = ((1, 0, 0), (1 / 2, 1 / 2, 1 / 2), (1 / 2, -1 / 2, 1 / 2), (0, 0, 1))
+"""From the rows and the columns of a 3x3 kernel to the transformed ones that the compiled kernels multiply by: the
+matrices G of Winograd's F(4, 3) and F(2, 3) in Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks"
+(2016)."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,8 @@ class PackedConvolution:
         Module path.
     weights
         [block of output channels][input channel][row][column][output channel of the block], float32, or float16 with
-        each number twice; of a 3x3 kernel in float32 [block][transformed row][input channel][column][output channel].
+        each number twice; of a 3x3 kernel in float32 [block][transformed row][transformed column][input channel][output
+        channel].
     bias
         Float32, one per output channel.
     channels_in, channels_out, kernel
@@ -218,7 +221,8 @@ def _pack_convolution(module: DenseBlock, name: str, index: int, block: int, dty
     padded[:channels_out] = weight
     packed = padded.reshape(blocks, block, *padded.shape[1:]).permute(0, 2, 3, 4, 1)  # (blocks, in, row, column, block)
     if kernel == 3 and dtype == np.float32:  # of which the kernels compute strips
-        packed = torch.einsum("tr,bircn->bticn", torch.tensor(_FILTERING, dtype=torch.float64), packed.double())
+        down, along = (torch.tensor(matrix, dtype=torch.float64) for matrix in (_DOWN, _ALONG))
+        packed = torch.einsum("tr,sc,bircn->btsin", down, along, packed.double())
     weights: Floats = _floats(packed)
     if dtype == np.float16:
         with np.errstate(over="ignore"):  # infinite weights show in the features

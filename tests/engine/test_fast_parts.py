@@ -43,13 +43,13 @@ class TestFeatureMap:
 
     @pytest.mark.parametrize(
         ("width", "radius", "line", "pitch"),
-        [(256, 1, 16, 272), (128, 1, 16, 144), (64, 2, 16, 112), (16, 1, 16, 48), (1, 0, 16, 16), (256, 1, 32, 288)],
+        [(256, 1, 16, 304), (128, 1, 16, 176), (64, 2, 16, 112), (16, 1, 16, 48), (1, 0, 16, 48), (256, 1, 32, 352)],
     )
     def test_pitch_has_room_for_spills_and_zeros_in_an_odd_number_of_lines(
         self, width: int, radius: int, line: int, pitch: int
     ) -> None:
         assert pitch_of(width, radius, line) == pitch
-        assert pitch >= width + line - 1 + radius
+        assert pitch >= width + 2 * line - 1 + radius
 
     def test_lines_are_whole(self) -> None:
         for dtype in (np.float32, np.float16):
@@ -99,11 +99,13 @@ class TestPackedNetwork:
     def test_weights_in_blocks_of_output_channels(self, network) -> None:
         convolution = pack_network(network, block=4).convolutions[5]  # 5 to 5 channels, encode1's second
         weights = convolution.weights
-        assert weights.shape == (2, 6, 5, 3, 4)  # of strips: transformed rows before the input channels
+        assert weights.shape == (2, 6, 4, 5, 4)  # of strips: transformed rows and columns before the input channels
         folded = network.encode1.conv1.weight.detach().numpy() / np.sqrt(1 + 1e-5)  # untrained batch norms
-        np.testing.assert_allclose(weights[0, 0, 1, 2], folded[:4, 1, 0, 2] / 4, rtol=1e-6)
-        np.testing.assert_allclose(weights[0, 1, 1, 2], -folded[:4, 1, :, 2].sum(axis=1) / 6, rtol=1e-5)
-        np.testing.assert_allclose(weights[1, 5, ..., 0], folded[4, :, 2], rtol=1e-6)
+        np.testing.assert_allclose(weights[0, 0, 3, 1], folded[:4, 1, 0, 2] / 4, rtol=1e-6)
+        np.testing.assert_allclose(weights[0, 1, 3, 1], -folded[:4, 1, :, 2].sum(axis=1) / 6, rtol=1e-5)
+        alternating = folded[:4, 1] * [1, -1, 1]
+        np.testing.assert_allclose(weights[0, 1, 2, 1], -alternating.sum(axis=(1, 2)) / 12, rtol=1e-4, atol=1e-6)
+        np.testing.assert_allclose(weights[1, 5, 0, :, 0], folded[4, :, 2, 0], rtol=1e-6)
         assert not weights[1, ..., 1:].any()
 
     def test_float16_weights_lie_there_twice_and_are_not_transformed(self, network) -> None:

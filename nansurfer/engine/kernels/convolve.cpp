@@ -59,20 +59,24 @@ inline void keep(const vec (&sums)[BLOCK][COUNT], vec (&kept)[BLOCK][COUNT]) {
     }
 }
 
-// Calls use(x, COUNT) for the vectors of a run, COUNT at a time, which is a constant of the type.
+// How many vectors of `width` columns a run takes.
+inline int64_t vectors_of(Run run, int64_t width) { return (run.stop - run.start + width - 1) / width; }
+
+// Calls use(x, COUNT) for the vectors of a run, each of `width` columns, COUNT at a time, which is a constant of the type.
 template <class Use>
-void for_each_vectors(Run run, Use use) {
-    for (int64_t x = run.start; x < run.stop;) {
-        const int64_t vectors = (run.stop - x + LANES - 1) / LANES;
+void for_each_vectors(Run run, int64_t width, Use use) {
+    int64_t x = run.start;
+    for (int64_t vectors = vectors_of(run, width); vectors > 0;) {
         if (vectors == 1) {
             use(x, std::integral_constant<int, 1>());
-            x += LANES;
-        } else if (vectors == 2 || vectors == 4) {  // four are two and two: one alone has too few sums
+            break;
+        }
+        if (vectors == 2 || vectors == 4) {  // four are two and two: one alone has too few sums
             use(x, std::integral_constant<int, 2>());
-            x += 2 * LANES;
+            x += 2 * width, vectors -= 2;
         } else {
             use(x, std::integral_constant<int, VECTORS>());
-            x += VECTORS * LANES;
+            x += VECTORS * width, vectors -= VECTORS;
         }
     }
 }
@@ -96,78 +100,118 @@ void convolve_block(const Convolution& conv, int64_t y, int64_t x, int first) {
 
 void convolve_row(const Convolution& conv, int64_t y) {
     for (const Run* run = conv.compute.begin(y); run < conv.compute.end(y); ++run)
-        for_each_vectors(*run, [&](int64_t x, auto count) {
+        for_each_vectors(*run, LANES, [&](int64_t x, auto count) {
             for (int first = 0; first < conv.channels_out; first += BLOCK)
                 convolve_block<decltype(count)::value>(conv, y, x, first);
         });
 }
 
-// 3x3 kernels: Winograd's minimal filtering F(4, 3) down the columns (Lavin and Gray, "Fast Algorithms for Convolutional
-// Neural Networks", 2016). STRIP rows of output are made of TRANSFORMED rows that are made of as many rows of input:
-// six multiply-adds for each column of the kernel in place of twelve. Columns never mix. Rows that are equal stay equal to
-// the last bit, since differences are taken first: poolings take the first of equal values.
-constexpr int TRANSFORMED = STRIP + 2;
+// 3x3 kernels: Winograd's minimal filtering, F(4, 3) down the columns and F(2, 3) along the rows (Lavin and Gray, "Fast
+// Algorithms for Convolutional Neural Networks", 2016). STRIP rows of PAIR columns are made of 6x4 products where 8x9 would be
+// multiplied. The lanes of a vector are neighbouring pairs of columns. An output is made of its own window and nothing else
+// along the row, so that what is not valid beside it does not matter. What is equal stays equal to the last bit, since
+// differences are taken first: poolings take the first of equal values.
+constexpr int TRANSFORMED_ROWS = STRIP + 2, TRANSFORMED_COLUMNS = PAIR + 2;
 
-// A run of a strip's input, transformed: [transformed row][channel][column], from column `first` on.
+// A run of a strip's input, transformed: [transformed row][transformed column][channel][pair of columns].
 struct Transformed {
     const real* data;
-    int64_t row, channel, first;
+    int64_t plane, channel;
 };
+
+// Six rows of LANES columns, transformed down the columns.
+inline void transform_down(const real* const (&from)[TRANSFORMED_ROWS], int64_t x, real* to, int64_t row) {
+    vec d[TRANSFORMED_ROWS];
+    for (int i = 0; i < TRANSFORMED_ROWS; ++i) d[i] = load(from[i] + x);
+    const vec a = d[4] - 4 * d[2], b = d[3] - 4 * d[1], e = d[4] - d[2], f = 2 * (d[3] - d[1]);
+    store(to, 4 * (d[0] - d[2]) - (d[2] - d[4]));
+    store(to + row, a + b);
+    store(to + 2 * row, a - b);
+    store(to + 3 * row, e + f);
+    store(to + 4 * row, e - f);
+    store(to + 5 * row, 4 * (d[1] - d[3]) - (d[3] - d[5]));
+}
+
+// `vectors` times LANES pairs of columns of a row, transformed along it, to as many vectors of each transformed column.
+inline void transform_along(const real* row, int64_t vectors, real* to, int64_t plane) {
+    Pair next = columns(row);
+    for (int64_t v = 0; v < vectors; ++v, to += LANES) {
+        const Pair d = next;
+        next = columns(row += 2 * LANES);
+        const vec third = following(d.first, next.first), fourth = following(d.second, next.second);
+        store(to, d.first - third);
+        store(to + plane, d.second + third);
+        store(to + 2 * plane, third - d.second);
+        store(to + 3 * plane, d.second - fourth);
+    }
+}
 
 // Transforms what a run of the strip from row y on reads.
 Transformed transform(const Convolution& conv, int64_t y, int64_t height, Run run) {
     static thread_local std::vector<vec> memory;
-    const int64_t first = run.start - LANES;  // so that the run itself begins with a cache line
-    const int64_t lines = (run.stop - first) / LANES + 1, odd = lines | 1, channel = odd * LANES;
-    const int64_t row = channel * conv.channels_in;
-    const int64_t vectors = TRANSFORMED * row / LANES + 1;  // the last of a run reads a column more
-    if (int64_t(memory.size()) < vectors) memory.resize(vectors);
-    real* const data = reinterpret_cast<real*>(memory.data());
+    const int64_t vectors = vectors_of(run, PAIR * LANES), lines = PAIR * (vectors + 1), row = (lines | 1) * LANES;
+    const int64_t channel = vectors * LANES, plane = (vectors * conv.channels_in | 1) * LANES;  // odd numbers of lines
+    const int64_t needed = TRANSFORMED_ROWS * (row + TRANSFORMED_COLUMNS * plane) / LANES;
+    if (int64_t(memory.size()) < needed) memory.resize(needed);
+    real *const down = reinterpret_cast<real*>(memory.data()), *const data = down + TRANSFORMED_ROWS * row;
     for (int c = 0; c < conv.channels_in; ++c) {
-        const real* from[TRANSFORMED];
-        for (int i = 0; i < TRANSFORMED; ++i)  // below the image there is one row of zeros
-            from[i] = conv.input.at(std::min(y + i - 1, height), c) + first;
-        real *to = data + c * channel, *second_half = to + 3 * row;
-        for (int64_t x = 0; x < lines * LANES; x += LANES, to += LANES, second_half += LANES) {
-            vec d[TRANSFORMED];
-            for (int i = 0; i < TRANSFORMED; ++i) d[i] = load(from[i] + x);
-            const vec a = d[4] - 4 * d[2], b = d[3] - 4 * d[1], e = d[4] - d[2], f = 2 * (d[3] - d[1]);
-            store(to, 4 * (d[0] - d[2]) - (d[2] - d[4]));
-            store(to + row, a + b);
-            store(to + 2 * row, a - b);
-            store(second_half, e + f);
-            store(second_half + row, e - f);
-            store(second_half + 2 * row, 4 * (d[1] - d[3]) - (d[3] - d[5]));
-        }
+        const real* from[TRANSFORMED_ROWS];
+        for (int i = 0; i < TRANSFORMED_ROWS; ++i)  // below the image there is one row of zeros
+            from[i] = conv.input.at(std::min(y + i - 1, height), c) + run.start - 1;
+        for (int64_t x = 0; x < lines * LANES; x += LANES) transform_down(from, x, down + x, row);
+        for (int i = 0; i < TRANSFORMED_ROWS; ++i)
+            transform_along(down + i * row, vectors, data + i * TRANSFORMED_COLUMNS * plane + c * channel, plane);
     }
-    return {data, row, channel, first};
+    return {data, plane, channel};
 }
 
-// One block of output channels at COUNT vectors of pixels of a strip.
+// One block of output channels at COUNT vectors of pairs of columns of a strip, the first of which is at `pair` of the run.
 template <int COUNT>
-void convolve_block(const Convolution& conv, const Transformed& input, int64_t y, int rows, int64_t x, int first) {
-    const weight* weights = conv.weights + int64_t(first) * conv.channels_in * TRANSFORMED * 3;
-    vec products[TRANSFORMED][BLOCK][COUNT];
-    for (int i = 0; i < TRANSFORMED; ++i) {
-        const real* pixels = input.data + i * input.row + x - 1 - input.first;
-        vec sums[BLOCK][COUNT] = {};
-        for (int c = 0; c < conv.channels_in; ++c, pixels += input.channel, weights += 3 * BLOCK)
-            multiply_add(pixels, weights, 3, sums);
-        keep(sums, products[i]);
+void convolve_block(const Convolution& conv, const Transformed& input, int64_t y, int rows, int64_t x, int64_t pair,
+                    int first) {
+    constexpr int PLANES = TRANSFORMED_ROWS * TRANSFORMED_COLUMNS;
+    const weight* weights = conv.weights + int64_t(first) * conv.channels_in * PLANES;
+    const real* plane = input.data + pair;
+    vec products[TRANSFORMED_ROWS][PAIR][BLOCK][COUNT];
+    for (auto& of_row : products) {
+        vec planes[TRANSFORMED_COLUMNS][BLOCK][COUNT];
+        for (auto& product : planes) {
+            const real* pixels = plane;
+            vec sums[BLOCK][COUNT] = {};
+            for (int c = 0; c < conv.channels_in; ++c, pixels += input.channel, weights += BLOCK)
+                multiply_add(pixels, weights, 1, sums);
+            keep(sums, product);
+            plane += input.plane;
+        }
+        for (int k = 0; k < BLOCK; ++k) {
+#pragma GCC unroll 8
+            for (int v = 0; v < COUNT; ++v) {
+                of_row[0][k][v] = planes[0][k][v] + planes[1][k][v] + planes[2][k][v];
+                of_row[1][k][v] = planes[1][k][v] - planes[2][k][v] - planes[3][k][v];
+            }
+        }
     }
     for (int k = 0; k < std::min(BLOCK, conv.channels_out - first); ++k) {
-        vec values[STRIP][COUNT];
+        vec values[STRIP][PAIR * COUNT];
 #pragma GCC unroll 8
         for (int v = 0; v < COUNT; ++v) {
-            vec m[TRANSFORMED];
-            for (int i = 0; i < TRANSFORMED; ++i) m[i] = products[i][k][v];
-            const vec a = m[1] + m[2], b = m[1] - m[2], e = m[3] + m[4], f = m[3] - m[4];
-            values[0][v] = m[0] + a + e;
-            values[1][v] = b + 2 * f;
-            values[2][v] = a + 4 * e;
-            values[3][v] = b + 8 * f + m[5];
+            vec o[STRIP][PAIR];
+            for (int column = 0; column < PAIR; ++column) {
+                vec m[TRANSFORMED_ROWS];
+                for (int i = 0; i < TRANSFORMED_ROWS; ++i) m[i] = products[i][column][k][v];
+                const vec a = m[1] + m[2], b = m[1] - m[2], e = m[3] + m[4], f = m[3] - m[4];
+                o[0][column] = m[0] + a + e;
+                o[1][column] = b + 2 * f;
+                o[2][column] = a + 4 * e;
+                o[3][column] = b + 8 * f + m[5];
+            }
+            for (int row = 0; row < STRIP; ++row) {
+                const Pair both = in_turn(o[row][0], o[row][1]);
+                values[row][PAIR * v] = both.first;
+                values[row][PAIR * v + 1] = both.second;
+            }
         }
-        write<COUNT>(conv, y, rows, x, first + k, values);
+        write<PAIR * COUNT>(conv, y, rows, x, first + k, values);
     }
 }
 
@@ -175,9 +219,9 @@ void convolve_strip(const Convolution& conv, int64_t y, int64_t height) {
     const int rows = int(std::min<int64_t>(STRIP, height - y));
     for (const Run* run = conv.compute.begin(y / STRIP); run < conv.compute.end(y / STRIP); ++run) {
         const Transformed input = transform(conv, y, height, *run);
-        for_each_vectors(*run, [&](int64_t x, auto count) {
+        for_each_vectors(*run, PAIR * LANES, [&](int64_t x, auto count) {
             for (int first = 0; first < conv.channels_out; first += BLOCK)
-                convolve_block<decltype(count)::value>(conv, input, y, rows, x, first);
+                convolve_block<decltype(count)::value>(conv, input, y, rows, x, (x - run->start) / PAIR, first);
         });
     }
 }

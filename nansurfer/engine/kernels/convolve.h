@@ -20,8 +20,8 @@ struct Convolution {
     Output outputs[2];
     Halo halos[2];
     Runs compute;
-    const weight* weights;  // [block of output channels][input channel][row][column][BLOCK]; of a strip's
-                            // [block of output channels][transformed row][input channel][column][BLOCK]
+    const weight* weights;  // [block of output channels][input channel][row][column][BLOCK]; of a strip's [block of
+                            // output channels][transformed row][transformed column][input channel][BLOCK]
     const float* bias;      // one per output channel
     int32_t channels_in, channels_out, kernel;
 };

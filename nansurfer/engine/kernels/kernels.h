@@ -11,8 +11,15 @@
 #pragma once
 
 #include <cstdint>
+#include <utility>
 
 #define NANSURFER_EXPORT extern "C" __attribute__((visibility("default")))
+
+#if defined(__clang__)
+#define NANSURFER_SHUFFLE(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
+#else
+#define NANSURFER_SHUFFLE(a, b, ...) __builtin_shuffle(a, b, ivec{__VA_ARGS__})
+#endif
 
 namespace nansurfer {
 
@@ -60,6 +67,45 @@ inline ivec first_lanes(int count) {
     for (int i = 0; i < LANES; ++i) numbers[i] = whole(i);
     return numbers < whole(count) - ivec{};
 }
+
+constexpr int PAIR = 2;  // columns
+
+struct Pair {
+    vec first, second;
+};
+
+constexpr std::make_integer_sequence<int, LANES> lanes;
+
+// Every second pixel of two vectors, from the first or the second on.
+template <int FIRST, int... LANE>
+inline vec every_second(vec a, vec b, std::integer_sequence<int, LANE...>) {
+    return NANSURFER_SHUFFLE(a, b, (FIRST + PAIR * LANE)...);
+}
+
+// Pixels of two vectors in turn, from pixel FIRST of each on.
+template <int FIRST, int... LANE>
+inline vec from_both(vec a, vec b, std::integer_sequence<int, LANE...>) {
+    return NANSURFER_SHUFFLE(a, b, (FIRST + LANE / PAIR + LANE % PAIR * LANES)...);
+}
+
+template <int... LANE>
+inline vec shifted(vec a, vec b, std::integer_sequence<int, LANE...>) {
+    return NANSURFER_SHUFFLE(a, b, (1 + LANE)...);
+}
+
+// Pixels of even columns, and of odd columns, of twice LANES.
+inline Pair columns(const real* row) {
+    const vec a = load(row), b = load(row + LANES);
+    return {every_second<0>(a, b, lanes), every_second<1>(a, b, lanes)};
+}
+
+// Twice LANES pixels, of which `even` and `odd` are every second.
+inline Pair in_turn(vec even, vec odd) {
+    return {from_both<0>(even, odd, lanes), from_both<LANES / PAIR>(even, odd, lanes)};
+}
+
+// Each pixel's neighbour on the right; `next` goes on where `vector` ends.
+inline vec following(vec vector, vec next) { return shifted(vector, next, lanes); }
 
 // For what is needed one row later. The streams are too many, and too far apart, for the processor to foresee.
 inline void prefetch(const void* at) { __builtin_prefetch(at); }

@@ -2,45 +2,14 @@
 
 #include <initializer_list>
 #include <limits>
-#include <utility>
 
 #include "kernels.h"
-
-#if defined(__clang__)
-#define NANSURFER_SHUFFLE(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
-#else
-#define NANSURFER_SHUFFLE(a, b, ...) __builtin_shuffle(a, b, ivec{__VA_ARGS__})
-#endif
 
 namespace nansurfer {
 namespace {
 
 typedef uint8_t bytes __attribute__((vector_size(LANES)));
 typedef uint8_t unaligned_bytes __attribute__((vector_size(LANES), aligned(1), may_alias));
-
-struct Pair {
-    vec first, second;
-};
-
-// Every second pixel of two vectors, from the first or the second on.
-template <int FIRST, int... LANE>
-vec every_second(vec a, vec b, std::integer_sequence<int, LANE...>) {
-    return NANSURFER_SHUFFLE(a, b, (FIRST + 2 * LANE)...);
-}
-
-// Pixels of two vectors in turn, from pixel FIRST of each on.
-template <int FIRST, int... LANE>
-vec in_turn(vec a, vec b, std::integer_sequence<int, LANE...>) {
-    return NANSURFER_SHUFFLE(a, b, (FIRST + LANE / 2 + LANE % 2 * LANES)...);
-}
-
-constexpr std::make_integer_sequence<int, LANES> lanes;
-
-// Pixels of even columns, and of odd columns, of twice LANES.
-Pair columns(const real* row) {
-    const vec a = load(row), b = load(row + LANES);
-    return {every_second<0>(a, b, lanes), every_second<1>(a, b, lanes)};
-}
 
 // The largest of each 2x2 window; its position in the window, 0 to 3, goes to `positions`. The first of equal ones.
 vec pool_windows(const real* top, const real* bottom, uint8_t* positions) {
@@ -59,7 +28,7 @@ Pair unpool_windows(const real* pooled, const uint8_t* positions, int position) 
     const bytes at = *reinterpret_cast<const unaligned_bytes*>(positions);
     const ivec column = __builtin_convertvector(at, ivec) - whole(position);
     const vec left = column == 0 ? value : vec{}, right = column == 1 ? value : vec{};
-    return {in_turn<0>(left, right, lanes), in_turn<LANES / 2>(left, right, lanes)};
+    return in_turn(left, right);
 }
 
 }  // namespace
