@@ -3,8 +3,8 @@
     python scripts/training/export.py --data DATA --runs runs --out nansurfer/weights/compact
 
 Takes the averaged weights of ``RUNS/VIEW/checkpoint.pt``, measures the batch norms' statistics anew for them (those
-of the training lag behind), takes half of the classes' weights in the loss out of the classifier again, and writes
-``VIEW.safetensors`` with their checksums.
+of the training lag behind, unless they were frozen), takes half of the classes' weights in the loss out of the
+classifier again, and writes ``VIEW.safetensors`` with their checksums.
 """
 
 from __future__ import annotations
@@ -76,7 +76,8 @@ def main() -> None:
         model = state["recipe"]["model"]
         network = build_model(load_config(model), view).to(device)
         network.load_state_dict(state["averaged"])
-        measure_batch_norms(network, synthesiser, view, args.batches, args.size)
+        if state["recipe"]["norms"] == "batch":
+            measure_batch_norms(network, synthesiser, view, args.batches, args.size)
         undo_class_weights(network.classifier.conv, class_weights(atlas, view))
         path = args.out / f"{view}.safetensors"
         facts = {"training_steps": str(state["step"]), "training_minutes": f"{state['elapsed_s'] / 60:.1f}"}

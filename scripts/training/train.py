@@ -25,13 +25,15 @@ from pathlib import Path
 import numpy as np
 import torch
 from losses import SegmentationLoss, class_weights
+from optimiser import KernelOptimiser
 from synthesis import Synthesiser, load_atlas
 from torch import Tensor, nn
 
 from nansurfer.files import atomic_path
 from nansurfer.labels import SAGITTAL_TO_FULL
 from nansurfer.models import FastSurferVINN, build_model, load_config
-from nansurfer.volume import VIEWS
+from nansurfer.volume import VIEWS, View
+from nansurfer.weights.native import read_native
 
 ALL = "all"
 CHECKPOINT = "checkpoint.pt"
@@ -55,6 +57,7 @@ class Recipe:
     learning_rate: float
     weight_decay: float
     precision: str
+    norms: str
     seed: int
 
 
@@ -67,19 +70,18 @@ class Run:
     def __init__(self, recipe: Recipe, data: Path, device: torch.device, compiled: bool = False) -> None:
         torch.manual_seed(recipe.seed)
         self.recipe, self.device = recipe, device
-        view = "coronal" if recipe.view == ALL else recipe.view
-        self.network = build_model(load_config(recipe.model), view).to(device, memory_format=torch.channels_last)
+        self.view: View = "coronal" if recipe.view == ALL else recipe.view
+        self.network = build_model(load_config(recipe.model), self.view).to(device, memory_format=torch.channels_last)
         self.full_class = FIRST_FULL_CLASS.to(device)
         self.scales = isinstance(self.network, FastSurferVINN)
         self.averaged = copy.deepcopy(self.network).eval()
+        self.network.train(recipe.norms == "batch")
         self.network_at_1mm = torch.compile(self.network) if compiled else self.network
-        self.optimiser = torch.optim.AdamW(
-            self.network.parameters(), recipe.learning_rate, weight_decay=recipe.weight_decay
-        )
+        self.optimiser = KernelOptimiser(self.network, recipe.learning_rate, recipe.weight_decay)
         self.generator = torch.Generator(device).manual_seed(recipe.seed)
         atlas = load_atlas(data, device)
         self.synthesiser = Synthesiser(atlas, self.generator)
-        self.loss = SegmentationLoss(class_weights(atlas, view)).to(device)
+        self.loss = SegmentationLoss(class_weights(atlas, self.view)).to(device)
         self.step, self.elapsed_s = 0, 0.0
 
     def state(self) -> dict[str, object]:
@@ -105,8 +107,11 @@ class Run:
         self.step, self.elapsed_s = state["step"], state["elapsed_s"]
 
     def start_from(self, path: Path) -> None:
-        """Take over the averaged weights of another run; its classifier is mapped to our classes."""
-        weights = torch.load(path / CHECKPOINT, map_location=self.device, weights_only=True)["averaged"]
+        """Take over the averaged weights of another run, or a set of exported ones; the classifier gets our classes."""
+        if (path / CHECKPOINT).exists():
+            weights = torch.load(path / CHECKPOINT, map_location=self.device, weights_only=True)["averaged"]
+        else:
+            weights = read_native(path / f"{self.view}.safetensors", model=self.recipe.model, view=self.view)
         classes = self.network.classifier.conv.out_channels
         for name in ("classifier.conv.weight", "classifier.conv.bias"):
             weights[name] = _map_classes(weights[name], classes)
@@ -121,10 +126,9 @@ class Run:
     def train_step(self) -> float:
         """Loss of one more batch."""
         started = time.perf_counter()
-        for group in self.optimiser.param_groups:
-            group["lr"] = self.recipe.learning_rate * _schedule(self.spent)
+        self.optimiser.set_learning_rate(self.recipe.learning_rate * _schedule(self.spent))
         loss = self._loss_of_new_batch()
-        self.optimiser.zero_grad(set_to_none=True)
+        self.optimiser.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
         self.optimiser.step()
@@ -231,7 +235,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--model", default="vinn-compact", help="configuration in configs/")
     parser.add_argument("--minutes", type=float, required=True, help="whole time budget, over all calls")
     parser.add_argument("--stop-after", type=float, default=math.inf, help="minutes after which this call stops")
-    parser.add_argument("--init", type=Path, help="--out of another run to start from")
+    parser.add_argument("--init", type=Path, help="--out of another run, or exported weights, to start from")
     parser.add_argument("--slabs", type=int, default=5, help="subjects in a batch")
     parser.add_argument("--slices", type=int, default=1, help="slices of each subject in a batch")
     parser.add_argument("--size", type=int, default=128, help="side of the crops, a multiple of 16")
@@ -244,6 +248,13 @@ def parse_arguments() -> argparse.Namespace:
         "--precision",
         choices=("float32", "bfloat16"),
         help="of the convolutions; default: bfloat16 on a GPU. CPUs with bfloat16 instructions gain as well",
+    )
+    parser.add_argument(
+        "--norms",
+        choices=("batch", "frozen"),
+        default="batch",
+        help="statistics of the batch norms: of each batch, or those that --init has, as inference does; small batches "
+        "end better so",
     )
     parser.add_argument("--compile", action="store_true", help="torch.compile: needs a C++ compiler and a minute")
     args = parser.parse_args()
@@ -264,6 +275,8 @@ def main() -> None:
         run.restore(torch.load(checkpoint, map_location=args.device, weights_only=True))
     elif args.init:
         run.start_from(args.init)
+    elif args.norms == "frozen":
+        raise SystemExit("--norms frozen needs --init, whose statistics they are.")
     with contextlib.suppress(KeyboardInterrupt):
         train(run, args.out, log_every=100, save_every_s=120, stop_after_s=60 * args.stop_after)
     save(run, args.out)

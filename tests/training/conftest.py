@@ -68,6 +68,12 @@ def losses(neighbours: None) -> ModuleType:
 
 
 @pytest.fixture(scope="module")
+def optimiser(neighbours: None) -> ModuleType:
+    """What the trainer changes weights by."""
+    return importlib.import_module("optimiser")
+
+
+@pytest.fixture(scope="module")
 def atlas(synthesis: ModuleType) -> Any:
     """A head of 60 voxels a side in one map: background, left and right white matter, a parcel, fat; another parcel, a
     nucleus and fluid do not occur in it."""

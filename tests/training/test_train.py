@@ -8,11 +8,14 @@ from pathlib import Path
 import pytest
 import torch
 
+from nansurfer.models import build_model, load_config
+from nansurfer.weights import save_network
+
 
 @pytest.fixture
 def recipe(train):
     """One coronal slice of 32 x 32 a step."""
-    return train.Recipe("vinn-compact", "coronal", 60.0, 1, 1, 32, 4e-3, 1e-4, "float32", seed=5)
+    return train.Recipe("vinn-compact", "coronal", 60.0, 1, 1, 32, 4e-3, 1e-4, "float32", "batch", seed=5)
 
 
 @pytest.fixture
@@ -62,6 +65,24 @@ def test_a_run_of_another_view_takes_over_what_was_learnt(train, started, recipe
     rows = train.FIRST_FULL_CLASS if view == "sagittal" else slice(None)
     assert after["classifier.conv.weight"].equal(before["classifier.conv.weight"][rows])
     assert torch.isfinite(torch.tensor(run.train_step()))
+
+
+@pytest.mark.parametrize(("view", "exported"), [("all", "coronal"), ("sagittal", "sagittal")])
+def test_a_run_goes_on_from_exported_weights(started, recipe, tmp_path, view, exported) -> None:
+    network = build_model(load_config(recipe.model), exported)
+    save_network(network, tmp_path / f"{exported}.safetensors", model=recipe.model, view=exported)
+    run = started(replace(recipe, view=view))
+    run.start_from(tmp_path)
+    assert all(value.equal(network.state_dict()[name]) for name, value in run.network.state_dict().items())
+
+
+def test_frozen_norms_keep_their_statistics_and_learn_the_rest(started, recipe) -> None:
+    run = started(replace(recipe, norms="frozen"))
+    before = {name: value.clone() for name, value in run.network.state_dict().items()}
+    run.train_step()
+    changed = {name for name, value in run.network.state_dict().items() if not value.equal(before[name])}
+    assert not any("running" in name for name in changed)
+    assert {"encode1.conv0.weight", "encode1.bn1.weight", "encode1.prelu.weight"} <= changed
 
 
 def test_a_sagittal_network_is_taken_over_by_both_sides(train) -> None:
