@@ -158,7 +158,10 @@ Transformed transform(const Convolution& conv, int64_t y, int64_t height, Run ru
         const real* from[TRANSFORMED_ROWS];
         for (int i = 0; i < TRANSFORMED_ROWS; ++i)  // below the image there is one row of zeros
             from[i] = conv.input.at(std::min(y + i - 1, height), c) + run.start - 1;
-        for (int64_t x = 0; x < lines * LANES; x += LANES) transform_down(from, x, down + x, row);
+        for (int64_t x = 0; x < lines * LANES; x += LANES) {
+            for (const real* line : from) prefetch(line + 2 * conv.input.channel + x);  // of the channel after the next
+            transform_down(from, x, down + x, row);
+        }
         for (int i = 0; i < TRANSFORMED_ROWS; ++i)
             transform_along(down + i * row, vectors, data + i * TRANSFORMED_COLUMNS * plane + c * channel, plane);
     }
