@@ -83,22 +83,48 @@ class FeatureMap:
 
 
 class BlankMap:
-    """What a feature map is for an empty slice, [row][column][channel]; ``width`` counts the zeros to its right."""
+    """What a feature map is for an empty slice, [row][column][channel]; zeros, until it is recorded.
+
+    Rows and columns that are like the one before are there once: in the first half of a network that is all but a rim.
+
+    Parameters
+    ----------
+    channels, height, width
+        Of the map; ``width`` counts the zeros to its right that convolutions read.
+    dtype
+        Float32 or float16.
+    """
 
     def __init__(self, channels: int, height: int, width: int, dtype: npt.DTypeLike) -> None:
-        memory = aligned_zeros(height * width * channels, dtype)
-        self._pixels: Floats = memory.reshape(height, width, channels)
+        self._zeros = (np.zeros((1, 1, channels), dtype), *(np.zeros(size, np.int32) for size in (height, width)))
+        self._pixels, self._rows, self._columns = self._zeros  # what was told of them before recording stays true
 
     def record(self, features: FeatureMap) -> None:
         """Take over a map that holds an empty slice."""
-        height, width, _ = self._pixels.shape
+        height, width = len(self._rows), len(self._columns)
         radius = width - features.width
-        self._pixels[:] = features.rows[radius : radius + height, :, :width].swapaxes(1, 2)
+        image = features.rows[radius : radius + height, :, :width]
+        new_rows = _new_along(image, 0)
+        image = image[new_rows]
+        new_columns = _new_along(image, 2)
+        self._pixels = np.ascontiguousarray(image[:, :, new_columns].swapaxes(1, 2))
+        self._rows, self._columns = (np.cumsum(new, dtype=np.int32) - 1 for new in (new_rows, new_columns))
+        _, kept_columns, channels = self._pixels.shape
+        self._rows *= kept_columns * channels
+        self._columns *= channels
 
     def native(self) -> native.Blank:
         """For the kernels."""
-        _, width, channels = self._pixels.shape
-        return native.Blank(self._pixels.ctypes.data, width * channels, channels)
+        return native.Blank(self._pixels.ctypes.data, self._rows.ctypes.data, self._columns.ctypes.data)
+
+
+def _new_along(image: Floats, axis: int) -> npt.NDArray[np.bool_]:
+    """Which rows or columns are unlike the one before; all of them, without a look, if those in the middle are."""
+    new, along = np.ones(image.shape[axis], bool), np.moveaxis(image, axis, 0)
+    middle = len(new) // 2
+    if np.array_equal(along[middle - 1], along[middle]):
+        new[1:] = (along[1:] != along[:-1]).any(axis=(1, 2))
+    return new
 
 
 def aligned_zeros(size: int, dtype: npt.DTypeLike = np.float32, *, sparse: bool = False) -> Floats:

@@ -28,9 +28,9 @@ class Map(Structure):
 
 
 class Blank(Structure):
-    """What a feature map is for an empty slice, the channels of a pixel contiguous."""
+    """What a feature map is for an empty slice: all channels of a pixel together, and where rows and columns are."""
 
-    _fields_: ClassVar = [("data", c_void_p), ("row", c_int64), ("column", c_int64)]
+    _fields_: ClassVar = [("data", c_void_p), ("rows", c_void_p), ("columns", c_void_p)]
 
 
 class Run(Structure):

@@ -14,7 +14,7 @@ import torch
 
 from nansurfer.engine import native
 from nansurfer.engine.kernels import build
-from nansurfer.engine.maps import FeatureMap, aligned_zeros, pitch_of
+from nansurfer.engine.maps import BlankMap, FeatureMap, aligned_zeros, pitch_of
 from nansurfer.engine.masks import invalid_needed
 from nansurfer.engine.packed import pack_network
 from nansurfer.engine.steps import Shared
@@ -55,6 +55,29 @@ class TestFeatureMap:
         for dtype in (np.float32, np.float16):
             zeros = aligned_zeros(17, dtype)
             assert (zeros.dtype, zeros.ctypes.data % 64) == (dtype, 0)
+
+
+class TestBlankMap:
+    def test_equal_neighbours_are_kept_once_and_found_everywhere(self) -> None:
+        feature_map = FeatureMap(channels=2, height=7, width=6, radius=1)
+        feature_map.image[:] = [[[3.0]], [[-4.0]]]
+        feature_map.image[0, 0], feature_map.image[1, :, -1], feature_map.image[1, 5, 1] = 1.0, 2.0, 5.0
+        blank = feature_map.blank()
+        assert not kernels_view(blank, 7, 7).any()
+        blank.record(feature_map)
+        expected = feature_map.rows[1:-1, :, :7].swapaxes(1, 2)  # with a column of zeros
+        np.testing.assert_array_equal(kernels_view(blank, 7, 7), expected)
+        assert blank._pixels.shape == (4, 5, 2)  # rows 0, 1 to 4, 5, 6; columns 0, 1, 2 to 4, 5, 6
+
+
+def kernels_view(blank: BlankMap, height: int, width: int) -> np.ndarray:
+    """What the kernels find at each row and column of a blank map of two channels, (height, width, 2)."""
+    told = blank.native()
+    rows, columns = (
+        (ctypes.c_int32 * size).from_address(at) for at, size in ((told.rows, height), (told.columns, width))
+    )
+    pixels = [(ctypes.c_float * 2).from_address(told.data + 4 * (row + column)) for row in rows for column in columns]
+    return np.array(pixels).reshape(height, width, 2)
 
 
 class TestInvalidNeeded:

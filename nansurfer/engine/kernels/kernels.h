@@ -179,12 +179,13 @@ private:
     }
 };
 
-// What a map is for an empty slice. Of a row a pixel or two are read, and so all channels of a pixel lie together.
+// What a map is for an empty slice. Of a row a pixel or two are read, and so all channels of a pixel lie together. Rows and
+// columns that are equal may lie in one place.
 struct Blank {
-    const real* data;  // row 0, column 0, channel 0
-    int64_t row, column;
+    const real* data;
+    const int32_t *rows, *columns;  // numbers from `data` to a row, and on to a column of it
 
-    const real* at(int64_t y, int64_t x) const { return data + y * row + x * column; }
+    const real* at(int64_t y, int64_t x) const { return data + rows[y] + columns[x]; }
 
     // Copies a run of a row to a map, in some channels.
     void copy(const Map& to, int64_t y, Run run, int channel, int channels) const {
