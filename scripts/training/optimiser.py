@@ -26,7 +26,8 @@ class KernelOptimiser:
     def __init__(self, network: nn.Module, learning_rate: float, weight_decay: float) -> None:
         self._kernels = [value for value in network.parameters() if value.ndim == 4 and value.shape[2] > 1]
         self._matrices = [nn.Parameter(_matrix(kernel.detach())) for kernel in self._kernels]
-        assert all(m.data_ptr() == k.data_ptr() for m, k in zip(self._matrices, self._kernels, strict=True))
+        same = (m.data_ptr() == k.data_ptr() for m, k in zip(self._matrices, self._kernels, strict=True))
+        assert all(same), "kernels are not in channels-last memory"
         chosen = set(map(id, self._kernels))
         others = [value for value in network.parameters() if id(value) not in chosen]
         self._parameters = [*self._kernels, *others]

@@ -24,7 +24,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from losses import SegmentationLoss, class_weights
+from losses import UNDONE, SegmentationLoss, class_weights, undo_class_weights
 from optimiser import KernelOptimiser
 from synthesis import Synthesiser, load_atlas
 from torch import Tensor, nn
@@ -112,6 +112,7 @@ class Run:
             weights = torch.load(path / CHECKPOINT, map_location=self.device, weights_only=True)["averaged"]
         else:
             weights = read_native(path / f"{self.view}.safetensors", model=self.recipe.model, view=self.view)
+            undo_class_weights(weights["classifier.conv.bias"], self.loss.weights, -UNDONE)  # as before the export
         classes = self.network.classifier.conv.out_channels
         for name in ("classifier.conv.weight", "classifier.conv.bias"):
             weights[name] = _map_classes(weights[name], classes)
@@ -254,7 +255,7 @@ def parse_arguments() -> argparse.Namespace:
         choices=("batch", "frozen"),
         default="batch",
         help="statistics of the batch norms: of each batch, or those that --init has, as inference does; small batches "
-        "end better so",
+        "end better so, from exported weights, whose statistics were measured anew",
     )
     parser.add_argument("--compile", action="store_true", help="torch.compile: needs a C++ compiler and a minute")
     args = parser.parse_args()

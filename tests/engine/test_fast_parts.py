@@ -14,7 +14,7 @@ import torch
 
 from nansurfer.engine import native
 from nansurfer.engine.kernels import build
-from nansurfer.engine.maps import BlankMap, FeatureMap, aligned_zeros, pitch_of
+from nansurfer.engine.maps import FeatureMap, aligned_zeros, pitch_of
 from nansurfer.engine.masks import invalid_needed
 from nansurfer.engine.packed import pack_network
 from nansurfer.engine.steps import Shared
@@ -63,21 +63,69 @@ class TestBlankMap:
         feature_map.image[:] = [[[3.0]], [[-4.0]]]
         feature_map.image[0, 0], feature_map.image[1, :, -1], feature_map.image[1, 5, 1] = 1.0, 2.0, 5.0
         blank = feature_map.blank()
-        assert not kernels_view(blank, 7, 7).any()
+        told_before = blank.native()
         blank.record(feature_map)
+        assert not kernels_view(told_before, 7, 7).any()
         expected = feature_map.rows[1:-1, :, :7].swapaxes(1, 2)  # with a column of zeros
-        np.testing.assert_array_equal(kernels_view(blank, 7, 7), expected)
+        np.testing.assert_array_equal(kernels_view(blank.native(), 7, 7), expected)
         assert blank._pixels.shape == (4, 5, 2)  # rows 0, 1 to 4, 5, 6; columns 0, 1, 2 to 4, 5, 6
 
+    def test_rows_that_differ_in_the_middle_are_all_kept(self) -> None:
+        feature_map = FeatureMap(channels=2, height=7, width=6, radius=1)
+        feature_map.image[:] = np.arange(7)[:, None]
+        blank = feature_map.blank()
+        blank.record(feature_map)
+        np.testing.assert_array_equal(kernels_view(blank.native(), 7, 6)[:, 3, 1], np.arange(7))
+        assert blank._pixels.shape == (7, 2, 2)
 
-def kernels_view(blank: BlankMap, height: int, width: int) -> np.ndarray:
+
+def kernels_view(told: native.Blank, height: int, width: int) -> np.ndarray:
     """What the kernels find at each row and column of a blank map of two channels, (height, width, 2)."""
-    told = blank.native()
     rows, columns = (
         (ctypes.c_int32 * size).from_address(at) for at, size in ((told.rows, height), (told.columns, width))
     )
     pixels = [(ctypes.c_float * 2).from_address(told.data + 4 * (row + column)) for row in rows for column in columns]
     return np.array(pixels).reshape(height, width, 2)
+
+
+@pytest.mark.skipif(not native.fast_kernels_available(), reason="installed without compiled kernels")
+class TestConvolve:
+    SIZE = 8, 70
+
+    def convolved(self, network, *runs: tuple[int, int]) -> np.ndarray:
+        """Output (5, 8, 70) of encode1's second convolution for noise, computed in these columns of every strip."""
+        kernels = native.load_kernels()
+        packed = pack_network(network, kernels.block()).convolutions[5]
+        source, target = (FeatureMap(5, *self.SIZE, radius=1) for _ in range(2))
+        source.image[:] = np.random.default_rng(3).normal(size=source.image.shape)
+        first, columns = np.arange(3, dtype=np.int32) * len(runs), np.array([*runs, *runs], np.int16)
+        convolution = native.Convolution(
+            input=source.native(),
+            compute=native.Runs(first.ctypes.data, columns.ctypes.data),
+            weights=packed.weights.ctypes.data,
+            bias=packed.bias.ctypes.data,
+            channels_in=5,
+            channels_out=5,
+            kernel=3,
+        )
+        convolution.outputs[0] = native.Output(target.native())
+        kernels.convolve(convolution, 1, self.SIZE[0])
+        return target.image
+
+    def test_as_pytorch(self, network) -> None:
+        conv, scale = network.encode1.conv1, np.sqrt(1 + 1e-5)  # untrained batch norms
+        noise = np.random.default_rng(3).normal(size=(1, 5, *self.SIZE)).astype(np.float32)
+        expected = conv(torch.from_numpy(noise)).detach().numpy()[0] / scale
+        np.testing.assert_allclose(self.convolved(network, (0, 70)), expected, atol=1e-5 * np.abs(expected).max())
+
+    def test_a_pixel_comes_out_the_same_wherever_its_run_begins(self, network) -> None:
+        whole = self.convolved(network, (0, 70))
+        for start in (20, 21, 22):
+            np.testing.assert_array_equal(self.convolved(network, (start, 37))[..., start:37], whole[..., start:37])
+
+    def test_a_run_that_spills_into_the_next_writes_what_that_writes(self, network) -> None:
+        whole = self.convolved(network, (0, 70))
+        np.testing.assert_array_equal(self.convolved(network, (30, 41), (1, 12))[..., 30:41], whole[..., 30:41])
 
 
 class TestInvalidNeeded:

@@ -12,7 +12,7 @@ def test_odds_without_the_weights_of_the_loss(export) -> None:
     with torch.no_grad():
         classifier.weight.zero_()
         classifier.bias.copy_(weighted.log())
-    export.undo_class_weights(classifier, torch.tensor([4.0, 1.0]), share=1.0)
+    export.undo_class_weights(classifier.bias, torch.tensor([4.0, 1.0]), share=1.0)
     found = classifier(torch.zeros(1, 1, 1, 1)).softmax(1).flatten()
     torch.testing.assert_close(found[:2] / found[:2].sum(), torch.tensor([1 / 3, 2 / 3]))
     assert found[2] < 1e-3

@@ -53,6 +53,7 @@ def test_it_goes_on_where_another_was(optimiser, network) -> None:
     set_gradients(network)
     both.step()
     other.load_state_dict(copy.deepcopy(both.state_dict()))
+    network[0].weight.grad[1, 1, 1, 1] = -4  # in another direction than what is remembered
     start = [value.detach().clone() for value in network.parameters()]
     ends = []
     for one in (both, other):

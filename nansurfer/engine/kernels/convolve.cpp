@@ -109,7 +109,8 @@ void convolve_row(const Convolution& conv, int64_t y) {
 // 3x3 kernels: Winograd's minimal filtering, F(4, 3) down the columns and F(2, 3) along the rows (Lavin and Gray, "Fast
 // Algorithms for Convolutional Neural Networks", 2016). STRIP rows of PAIR columns are made of 6x4 products where 8x9 would be
 // multiplied. The lanes of a vector are neighbouring pairs of columns. An output is made of its own window and nothing else
-// along the row, so that what is not valid beside it does not matter. What is equal stays equal to the last bit, since
+// along the row, so that what is not valid beside it does not matter. Runs begin in even columns, so that a pixel comes out
+// the same wherever its run begins. Where all columns, or all six rows, are equal, the outputs are too, to the last bit, since
 // differences are taken first: poolings take the first of equal values.
 constexpr int TRANSFORMED_ROWS = STRIP + 2, TRANSFORMED_COLUMNS = PAIR + 2;
 
@@ -220,11 +221,12 @@ void convolve_block(const Convolution& conv, const Transformed& input, int64_t y
 
 void convolve_strip(const Convolution& conv, int64_t y, int64_t height) {
     const int rows = int(std::min<int64_t>(STRIP, height - y));
-    for (const Run* run = conv.compute.begin(y / STRIP); run < conv.compute.end(y / STRIP); ++run) {
-        const Transformed input = transform(conv, y, height, *run);
-        for_each_vectors(*run, PAIR * LANES, [&](int64_t x, auto count) {
+    for (const Run* found = conv.compute.begin(y / STRIP); found < conv.compute.end(y / STRIP); ++found) {
+        const Run run = {int16_t(found->start & ~1), found->stop};  // a column in front is written too, which is not valid
+        const Transformed input = transform(conv, y, height, run);
+        for_each_vectors(run, PAIR * LANES, [&](int64_t x, auto count) {
             for (int first = 0; first < conv.channels_out; first += BLOCK)
-                convolve_block<decltype(count)::value>(conv, input, y, rows, x, (x - run->start) / PAIR, first);
+                convolve_block<decltype(count)::value>(conv, input, y, rows, x, (x - run.start) / PAIR, first);
         });
     }
 }

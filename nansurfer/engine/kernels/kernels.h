@@ -107,7 +107,7 @@ inline Pair in_turn(vec even, vec odd) {
 // Each pixel's neighbour on the right; `next` goes on where `vector` ends.
 inline vec following(vec vector, vec next) { return shifted(vector, next, lanes); }
 
-// For what is needed one row later. The streams are too many, and too far apart, for the processor to foresee.
+// For what is needed a row or two channels later. The streams are too many, and too far apart, for the processor to foresee.
 inline void prefetch(const void* at) { __builtin_prefetch(at); }
 
 // 3x3 convolutions in float32 compute strips of STRIP rows, and of these the pixels of all that is valid in any.
