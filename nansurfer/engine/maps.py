@@ -105,9 +105,11 @@ class BlankMap:
         radius = width - features.width
         image = features.rows[radius : radius + height, :, :width]
         new_rows = _new_along(image, 0)
-        image = image[new_rows]
-        new_columns = _new_along(image, 2)
-        self._pixels = np.ascontiguousarray(image[:, :, new_columns].swapaxes(1, 2))
+        if not new_rows.all():
+            image = image[new_rows]
+        pixels = image.swapaxes(1, 2)
+        new_columns = _new_along(pixels, 1)
+        self._pixels = np.array(pixels if new_columns.all() else pixels[:, new_columns], order="C")  # a copy
         self._rows, self._columns = (np.cumsum(new, dtype=np.int32) - 1 for new in (new_rows, new_columns))
         _, kept_columns, channels = self._pixels.shape
         self._rows *= kept_columns * channels
