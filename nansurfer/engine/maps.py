@@ -109,7 +109,10 @@ class BlankMap:
             image = image[new_rows]
         pixels = image.swapaxes(1, 2)
         new_columns = _new_along(pixels, 1)
-        self._pixels = np.array(pixels if new_columns.all() else pixels[:, new_columns], order="C")  # a copy
+        if not new_columns.all():
+            pixels = pixels[:, new_columns]
+        self._pixels = aligned_zeros(pixels.size, pixels.dtype).reshape(pixels.shape)
+        self._pixels[:] = pixels
         self._rows, self._columns = (np.cumsum(new, dtype=np.int32) - 1 for new in (new_rows, new_columns))
         _, kept_columns, channels = self._pixels.shape
         self._rows *= kept_columns * channels
