@@ -24,13 +24,13 @@ class KernelOptimiser:
     """
 
     def __init__(self, network: nn.Module, learning_rate: float, weight_decay: float) -> None:
+        self._network = network
         self._kernels = [value for value in network.parameters() if value.ndim == 4 and value.shape[2] > 1]
         self._matrices = [nn.Parameter(_matrix(kernel.detach())) for kernel in self._kernels]
         same = (m.data_ptr() == k.data_ptr() for m, k in zip(self._matrices, self._kernels, strict=True))
         assert all(same), "kernels are not in channels-last memory"
         chosen = set(map(id, self._kernels))
         others = [value for value in network.parameters() if id(value) not in chosen]
-        self._parameters = [*self._kernels, *others]
         options: dict[str, Any] = {"lr": learning_rate, "weight_decay": weight_decay}
         self._parts = (
             torch.optim.Muon(self._matrices, adjust_lr_fn="match_rms_adamw", **options),
@@ -45,8 +45,7 @@ class KernelOptimiser:
 
     def zero_grad(self) -> None:
         """Forget the gradients."""
-        for parameter in self._parameters:
-            parameter.grad = None
+        self._network.zero_grad()
 
     def step(self) -> None:
         """Change the network by its gradients."""

@@ -29,6 +29,7 @@ from optimiser import KernelOptimiser
 from synthesis import Synthesiser, load_atlas
 from torch import Tensor, nn
 
+from nansurfer.errors import WeightsError
 from nansurfer.files import atomic_path
 from nansurfer.labels import SAGITTAL_TO_FULL
 from nansurfer.models import FastSurferVINN, build_model, load_config
@@ -268,16 +269,19 @@ def main() -> None:
     args = parse_arguments()
     torch.set_num_threads(args.threads)
     torch.set_flush_denormal(True)
+    checkpoint = args.out / CHECKPOINT
+    if args.norms == "frozen" and not (args.init or checkpoint.exists()):
+        raise SystemExit("--norms frozen needs --init, whose statistics they are.")
     recipe = Recipe(**{field.name: getattr(args, field.name) for field in fields(Recipe)})
     run = Run(recipe, args.data, torch.device(args.device), args.compile)
-    args.out.mkdir(parents=True, exist_ok=True)
-    checkpoint = args.out / CHECKPOINT
     if checkpoint.exists():
         run.restore(torch.load(checkpoint, map_location=args.device, weights_only=True))
     elif args.init:
-        run.start_from(args.init)
-    elif args.norms == "frozen":
-        raise SystemExit("--norms frozen needs --init, whose statistics they are.")
+        try:
+            run.start_from(args.init)
+        except WeightsError as error:
+            raise SystemExit(str(error)) from error
+    args.out.mkdir(parents=True, exist_ok=True)
     with contextlib.suppress(KeyboardInterrupt):
         train(run, args.out, log_every=100, save_every_s=120, stop_after_s=60 * args.stop_after)
     save(run, args.out)

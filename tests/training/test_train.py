@@ -85,6 +85,14 @@ def test_frozen_norms_need_statistics(train, started, monkeypatch, tmp_path) -> 
         train.main()
 
 
+def test_weights_that_are_not_there_are_one_sentence(train, started, monkeypatch, tmp_path) -> None:
+    options = f"--data d --view axial --minutes 1 --size 32 --init {tmp_path} --out"
+    monkeypatch.setattr("sys.argv", ["train.py", *options.split(), str(tmp_path / "out")])
+    with pytest.raises(SystemExit, match=r"axial\.safetensors cannot be read"):
+        train.main()
+    assert not (tmp_path / "out").exists()
+
+
 def test_frozen_norms_keep_their_statistics_and_learn_the_rest(started, recipe) -> None:
     run = started(replace(recipe, norms="frozen"))
     before = {name: value.clone() for name, value in run.network.state_dict().items()}

@@ -14,7 +14,7 @@ namespace {
 
 enum Kind : uint8_t { SKIPPED, MIXED, WHOLE };
 
-constexpr int GAP = LANES;  // runs that are closer than a vector are computed as one: that takes no more vectors
+constexpr int GAP = LANES;  // runs that are closer than a vector are computed as one: that seldom takes more vectors
 
 // How many windows are of a kind. Sums have 16 bits, so that more of them fit a vector.
 int64_t count_kind(const uint8_t* kinds, int64_t count, Kind kind) {
