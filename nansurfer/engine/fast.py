@@ -261,7 +261,7 @@ class FastEngine:
         _check_size(self._network, size, scale)
         zooms = resamplings_of(self._network, size, scale)
         shared = Shared(self._kernels, self._packed, self._policy, {}, size, scale, zooms)
-        Workspace(shared, counting=False, recording=True).record_blanks()
+        Workspace(shared, counting=False, recording=True).record_blanks(self._threads)
         self._workspaces = SimpleQueue()
         for _ in range(self._threads):
             self._workspaces.put(Workspace(shared, counting=self._counting))

@@ -15,10 +15,8 @@ from nansurfer.engine.kernels.build import instruction_sets, library_path, sourc
 _logger = logging.getLogger("nansurfer")
 
 # What PyTorch calls a processor's abilities, to the instruction sets that are left out because it lacks them.
-_LACKING: dict[str, tuple[str, ...]] = {
-    "AVX2": ("x86-64-v4", "x86-64-v4-fp16"),
-    "DEFAULT": ("x86-64-v4", "x86-64-v4-fp16", "x86-64-v3"),
-}
+_AVX512 = ("x86-64-v4-narrow", "x86-64-v4", "x86-64-v4-fp16")
+_LACKING: dict[str, tuple[str, ...]] = {"AVX2": _AVX512, "DEFAULT": (*_AVX512, "x86-64-v3")}
 
 
 class Map(Structure):
@@ -169,6 +167,7 @@ class Sum(Structure):
 _SIGNATURES: dict[str, tuple[Any, ...]] = {
     "enter": (c_void_p, POINTER(Output), POINTER(Runs), c_int32, c_int32, c_int32),
     "convolve": (POINTER(Convolution), c_int32, c_int32),
+    "convolve_part": (POINTER(Convolution), c_int32, c_int32, c_int32),
     "pool": (POINTER(Pooling),),
     "unpool": (POINTER(Pooling),),
     "runs": (c_void_p, c_int32, c_int32, POINTER(Runs)),
@@ -192,7 +191,7 @@ def fast_kernels_available() -> bool:
 
 @cache
 def load_kernels(*, half: bool = False) -> ctypes.CDLL | None:
-    """The kernels for the best instruction set that the processor has; None if there are none.
+    """The kernels for the instruction set that suits the processor best; None if there are none.
 
     Each releases the interpreter's lock while it runs.
 
@@ -203,7 +202,7 @@ def load_kernels(*, half: bool = False) -> ctypes.CDLL | None:
     """
     for name in usable_instruction_sets(half=half):
         kernels = open_library(name)
-        if kernels is not None and kernels.runs_here():
+        if kernels is not None and kernels.suits():
             return kernels
     if not half:
         _logger.info("There are no compiled kernels for this processor, so the fast engine cannot be used.")

@@ -5,7 +5,10 @@ from __future__ import annotations
 import ctypes
 import time
 from collections.abc import Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass
+from functools import partial
+from itertools import repeat
 from typing import Protocol
 
 import numpy as np
@@ -246,11 +249,19 @@ class Chain(Step):
     def compute(self) -> None:
         self._shared.kernels.convolve(self._native, len(self._native), self._size[0])
 
-    def record_blanks(self) -> None:
-        """Compute, convolution by convolution, and keep the input of each as that of an empty slice."""
+    def record_blanks(self, pool: Executor, threads: int) -> None:
+        """Compute, convolution by convolution, and keep the input of each as that of an empty slice.
+
+        The ``threads`` threads of ``pool`` share the rows of a convolution; the input of the one before is kept beside.
+        """
+        kept = []
         for convolution, packed, source in zip(self._native, self._block.convolutions, self._maps, strict=True):
-            self._shared.kernels.convolve(convolution, 1, self._size[0])
-            self._shared.blanks[packed.name].record(source)
+            compute = partial(self._shared.kernels.convolve_part, convolution)
+            for _ in pool.map(compute, range(threads), repeat(threads), repeat(self._size[0])):
+                pass
+            kept.append(pool.submit(self._shared.blanks[packed.name].record, source))
+        for each in kept:
+            each.result()
 
     def _convolution(self, index: int, mask: MaskedConvolution, *, competes: bool) -> native.Convolution:
         packed = self._block.convolutions[index]
@@ -331,10 +342,11 @@ class Pool(Step):
     def compute(self) -> None:
         self._kernels.pool(self.native)
 
-    def record_blanks(self) -> None:
-        """Compute, and keep the input as that of an empty slice."""
-        self._blank.record(self._features)
+    def record_blanks(self, pool: Executor, threads: int) -> None:
+        """Compute, and keep the input, beside, as that of an empty slice."""
+        kept = pool.submit(self._blank.record, self._features)
         self.compute()
+        kept.result()
 
 
 class Unpool(Step):

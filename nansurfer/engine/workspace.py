@@ -8,6 +8,7 @@ them, the classifier.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property, partial
 
 import numpy as np
@@ -127,16 +128,17 @@ class Workspace:
         for step in self._steps:
             step.compute()
 
-    def record_blanks(self) -> None:
+    def record_blanks(self, threads: int) -> None:
         """Take an empty slice through the network, all of it, and keep each layer's input in ``shared``."""
         self._entry.slice[:], self._entry.mask[:], self._wanted[:] = 0, 1, 1
         for step in self._steps:
             step.find_masks()
-        for step in self._steps:
-            if isinstance(step, (Chain, Pool)):
-                step.record_blanks()
-            else:
-                step.compute()
+        with ThreadPoolExecutor(threads) as pool:
+            for step in self._steps:
+                if isinstance(step, (Chain, Pool)):
+                    step.record_blanks(pool, threads)
+                else:
+                    step.compute()
 
     def _level(self, channels: int, size: tuple[int, int]) -> _Level:
         return _Level(self._network, channels, size, whole=self._recording)

@@ -41,22 +41,23 @@ class SegmentationLoss(nn.Module):
         self.register_buffer("weights", weights)
 
     def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
-        """Scalar loss of logits (N, C, H, W) against classes (N, H, W)."""
-        log_probability = F.log_softmax(logits, dim=1)
-        hit = log_probability.gather(1, targets[:, None])[:, 0]
+        """Scalar loss of logits (N, C, H, W) of any precision against classes (N, H, W)."""
+        log_probability = F.log_softmax(logits.float(), dim=1)
+        numbers = torch.arange(logits.shape[1], device=logits.device).view(1, -1, 1, 1)
+        target = targets[:, None] == numbers
+        hit = torch.where(target, log_probability, 0).sum(1)  # faster than gather where all of this is compiled
         weight = self.weights[targets] * _border_weight(targets)
         cross_entropy = -(weight * hit).sum() / weight.sum()
-        return cross_entropy + 1 - _soft_dice(log_probability.exp(), hit.exp(), targets)
+        return cross_entropy + 1 - _soft_dice(log_probability.exp(), target)
 
 
-def _soft_dice(probability: Tensor, hit: Tensor, targets: Tensor) -> Tensor:
+def _soft_dice(probability: Tensor, target: Tensor) -> Tensor:
     """Mean over the classes present of twice the overlap over the sum of both sizes."""
-    classes = probability.shape[1]
-    flat = targets.reshape(-1)
-    size = torch.bincount(flat, minlength=classes).to(probability.dtype)
-    overlap = torch.zeros_like(size).index_add(0, flat, hit.reshape(-1))
+    overlap = torch.where(target, probability, 0).sum((0, 2, 3))
+    size = target.sum((0, 2, 3))
     dice = (2 * overlap + 1) / (probability.sum((0, 2, 3)) + size + 1)
-    return dice[size > 0].mean()
+    present = size > 0
+    return torch.where(present, dice, 0).sum() / present.sum()
 
 
 def _border_weight(targets: Tensor) -> Tensor:

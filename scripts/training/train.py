@@ -65,7 +65,8 @@ class Recipe:
 class Run:
     """One view's training: network, averaged weights, optimiser, random state and time spent.
 
-    With ``compiled``, batches of 1 mm go through ``torch.compile``; other voxel sizes would each be compiled anew.
+    With ``compiled``, the loss and the network for batches of 1 mm go through ``torch.compile``; for other voxel sizes,
+    each would be compiled anew.
     """
 
     def __init__(self, recipe: Recipe, data: Path, device: torch.device, compiled: bool = False) -> None:
@@ -83,6 +84,7 @@ class Run:
         atlas = load_atlas(data, device)
         self.synthesiser = Synthesiser(atlas, self.generator)
         self.loss = SegmentationLoss(class_weights(atlas, self.view)).to(device)
+        self.loss_of = torch.compile(self.loss) if compiled else self.loss
         self.step, self.elapsed_s = 0, 0.0
 
     def state(self) -> dict[str, object]:
@@ -155,7 +157,7 @@ class Run:
         network = self.network_at_1mm if batch.voxel_size_mm == 1 else self.network
         with torch.autocast(self.device.type, torch.bfloat16, enabled=recipe.precision == "bfloat16"):
             logits = network(images, (scale, scale))
-        return self.loss(logits.float(), targets)
+        return self.loss_of(logits, targets)
 
     def _voxel_size_mm(self) -> float:
         if not self.scales or self._random() >= FINE_SHARE:

@@ -39,7 +39,7 @@ from nansurfer.weights import load_network, resolve
 def built(*, half: bool) -> list[str]:
     """The instruction sets that can be tested here."""
     kernels = {name: native.open_library(name) for name in native.usable_instruction_sets(half=half)}
-    return [name for name, library in kernels.items() if library is not None and library.runs_here()]
+    return [name for name, library in kernels.items() if library is not None and library.suits()]
 
 
 BUILT, BUILT_HALF = built(half=False), built(half=True)

@@ -43,7 +43,7 @@ typedef float unaligned_floats __attribute__((vector_size(VECTOR_BYTES), aligned
 inline floats load_floats(const float* from) { return *reinterpret_cast<const unaligned_floats*>(from); }
 inline void store_floats(float* to, floats value) { *reinterpret_cast<unaligned_floats*>(to) = value; }
 
-#if defined(__AVX512F__)
+#if defined(NANSURFER_WIDE)
 typedef __m256i half_vec;
 inline half_vec load_half(const uint16_t* from) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from)); }
 inline void store_half(uint16_t* to, half_vec value) { _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), value); }

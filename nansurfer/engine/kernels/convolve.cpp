@@ -2,7 +2,7 @@
 
 #include "convolve.h"
 
-#if defined(__AVX512FP16__)
+#if defined(__AVX512F__)
 #include <cpuid.h>
 #endif
 
@@ -271,11 +271,16 @@ using namespace nansurfer;
 
 NANSURFER_EXPORT int32_t block() { return BLOCK; }
 
-// Whether this processor can run a library of this kind; that it can run the one for float32 is known elsewhere.
-NANSURFER_EXPORT int32_t runs_here() {
-#if defined(NANSURFER_HALF) && defined(__AVX512FP16__)
+// Whether a library of this kind suits this processor, which has its instruction set as far as PyTorch can tell.
+NANSURFER_EXPORT int32_t suits() {
+#if defined(NANSURFER_HALF) && defined(__AVX512F__)
     unsigned eax, ebx, ecx, edx = 0;  // older compilers cannot be asked for it by name
     return __get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) && edx >> 23 & 1;
+#elif defined(NANSURFER_NARROW)
+    unsigned eax, ebx, ecx, edx, family = 0;  // AMD's 0x19, which computes 512 bits in two turns: Zen 4
+    if (__get_cpuid(0, &eax, &ebx, &ecx, &edx) && ecx == signature_AMD_ecx && __get_cpuid(1, &eax, &ebx, &ecx, &edx))
+        family = (eax >> 8 & 0xf) + (eax >> 20 & 0xff);
+    return family == 0x19;
 #else
     return 1;
 #endif
@@ -300,4 +305,12 @@ NANSURFER_EXPORT void convolve(const Convolution* convs, int32_t count, int32_t 
             ready = advance(convs[k], height, ready, progress[k]);
         }
     }
+}
+
+// One of `parts` parts of a convolution whose input lies in its map as a whole; threads may compute them at a time.
+NANSURFER_EXPORT void convolve_part(const Convolution* conv, int32_t part, int32_t parts, int32_t height) {
+    const int strips = (height + STRIP - 1) / STRIP;
+    const int first = strips * part / parts * STRIP, stop = std::min(height, strips * (part + 1) / parts * STRIP);
+    Progress progress = {std::max(0, first - conv->kernel / 2), first};
+    while (progress.finished < stop) advance(*conv, height, std::min(height, stop + STRIP), progress);
 }

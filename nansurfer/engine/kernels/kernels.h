@@ -31,8 +31,11 @@ typedef float real;
 typedef int32_t whole;
 #endif
 
-#if defined(__AVX512F__)
+#if defined(__AVX512F__) && !defined(NANSURFER_NARROW)
+#define NANSURFER_WIDE  // vectors of 512 bits
 constexpr int VECTOR_BYTES = 64, BLOCK = 8;  // 32 registers
+#elif defined(__AVX512F__)
+constexpr int VECTOR_BYTES = 32, BLOCK = 8;  // 32 registers
 #elif defined(__AVX2__)
 constexpr int VECTOR_BYTES = 32, BLOCK = 4;  // 16 registers
 #else
