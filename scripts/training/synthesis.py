@@ -39,8 +39,8 @@ OWN_TONE, SHARED_TONE = 0.25, 0.85
 them differ; the rest of it together with its tissue. 1: in no other way."""
 LIFT = {7: 0.25, 10: 0.5, 11: 0.4, 13: 0.45, 16: 0.2, 17: 0.25, 18: 0.25, 26: 0.4, 28: 0.3, 136: 0.7, 137: 0.7}
 """How much brighter a structure may be than its prior, as a share of white matter's contrast to cortex.
-The priors have nuclei as dark as the cortex, thalamus and pallidum well below white matter, and choroid plexus nearly as
-dark as fluid; T1s do not."""
+The priors have nuclei as dark as the cortex, thalamus and pallidum well below white matter, and choroid plexus nearly
+as dark as fluid; T1s do not."""
 _SUPERFICIAL = 1.3  # most by which white matter beside the cortex resembles it, where all around would be cortex
 _SUPERFICIAL_REACH = 1.5  # standard deviation of "beside", in voxels
 _VEIL = 0.5  # most by which fluid around the brain, with vessels and meninges in it, resembles the cortex on average

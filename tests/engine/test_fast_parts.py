@@ -92,7 +92,7 @@ def kernels_view(told: native.Blank, height: int, width: int) -> np.ndarray:
 class TestConvolve:
     SIZE = 8, 70
 
-    def convolved(self, network, *runs: tuple[int, int]) -> np.ndarray:
+    def convolved(self, network, *runs: tuple[int, int], parts: int = 0) -> np.ndarray:
         """Output (5, 8, 70) of encode1's second convolution for noise, computed in these columns of every strip."""
         kernels = native.load_kernels()
         packed = pack_network(network, kernels.block()).convolutions[5]
@@ -109,7 +109,10 @@ class TestConvolve:
             kernel=3,
         )
         convolution.outputs[0] = native.Output(target.native())
-        kernels.convolve(convolution, 1, self.SIZE[0])
+        if not parts:
+            kernels.convolve(convolution, 1, self.SIZE[0])
+        for part in range(parts):
+            kernels.convolve_part(convolution, part, parts, self.SIZE[0])
         return target.image
 
     def test_as_pytorch(self, network) -> None:
@@ -126,6 +129,10 @@ class TestConvolve:
     def test_a_run_that_spills_into_the_next_writes_what_that_writes(self, network) -> None:
         whole = self.convolved(network, (0, 70))
         np.testing.assert_array_equal(self.convolved(network, (30, 41), (1, 12))[..., 30:41], whole[..., 30:41])
+
+    @pytest.mark.parametrize("parts", [1, 2, 3])
+    def test_parts_are_the_whole(self, network, parts) -> None:
+        np.testing.assert_array_equal(self.convolved(network, (0, 70), parts=parts), self.convolved(network, (0, 70)))
 
 
 class TestInvalidNeeded:

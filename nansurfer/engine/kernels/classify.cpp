@@ -33,6 +33,7 @@ struct Sum {
 namespace {
 
 constexpr int FLOATS = VECTOR_BYTES / sizeof(float);
+constexpr int LINE_BYTES = 64;                // of the cache
 constexpr int PIXELS = 4;                     // computed together: each weight loaded serves them all
 constexpr int CHUNK = FLOATS == 8 ? 2 : 5;    // vectors of classes computed together
 constexpr int MOST_CLASSES = 240;             // a multiple of CHUNK * FLOATS, whichever it is
@@ -122,6 +123,12 @@ void for_each_other(const Classifier& classifier, int64_t y, int left, int right
     for (; x < right; ++x) use(x);
 }
 
+// For the sums of a pixel that comes soon: neighbours along a column of the sum may be pages apart.
+void prefetch_ahead(const Sum& sum, int64_t y, int64_t x, int classes) {
+    const uint16_t* sums = sum.at(y, x + 2 * PIXELS);
+    for (int i = 0; i < classes; i += LINE_BYTES / sizeof(*sums)) prefetch(sums + i);
+}
+
 // A sum with weighted logits added, rounded to float16.
 half_vec added(const uint16_t* before, const float* logits, float weight) {
     return narrow(multiply_add(load_floats(logits), weight - floats{}, widen(load_half(before))));
@@ -184,6 +191,7 @@ NANSURFER_EXPORT void accumulate(const Classifier* classifier, float weight, con
     for (int64_t y = sum->top; y < sum->bottom; ++y) {
         for_each_valid(*classifier, y, sum->left, sum->right, [&](int x, const float* logits) {
             uint16_t* sums = sum->at(y, x);
+            prefetch_ahead(*sum, y, x, classifier->classes);
             const half_vec tail = added(sums + last, logits + last, weight);
             for (int i = 0; i < last; i += FLOATS) store_half(sums + i, added(sums + i, logits + i, weight));
             store_half(sums + last, tail);
@@ -200,6 +208,7 @@ NANSURFER_EXPORT void largest(const Classifier* classifier, float weight, const 
     for (int64_t y = before->top; y < before->bottom; ++y) {
         const auto use = [&](int x, const float* logits) {
             const uint16_t* sums = before->at(y, x);
+            prefetch_ahead(*before, y, x, classifier->classes);
             float values[MOST_CLASSES];
             for (int i = 0; i < last; i += FLOATS) store_floats(values + i, widen(added(sums + i, logits + i, weight)));
             store_floats(values + last, widen(added(sums + last, logits + last, weight)));
