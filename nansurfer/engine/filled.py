@@ -9,8 +9,9 @@ from torch import Tensor, nn
 from nansurfer.engine.crop import Crop
 from nansurfer.engine.mask_flow import DEPTHS, ConvMasks, PoolMasks
 from nansurfer.models import Network
-from nansurfer.nn.functional.convolution import Fill, add_means
+from nansurfer.nn.functional.convolution import add_means
 from nansurfer.nn.functional.windows import Windows
+from nansurfer.nn.options import Fill
 
 
 class ZeroFill:

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from nansurfer.errors import ConfigError
 from nansurfer.models.blocks import Classifier, DecoderBlock, DenseBlock, EncoderBlock, Entry, zoom
 from nansurfer.models.config import ModelConfig
+from nansurfer.models.state import Arrays
 from nansurfer.volume import View
 
 
@@ -116,6 +117,14 @@ def build_model(config: ModelConfig, view: View) -> Network:
     classes = config.views[view].classes
     cls = FastSurferVINN if config.architecture == "FastSurferVINN" else FastSurferCNN
     return cls(config, classes)
+
+
+def network_with(config: ModelConfig, view: View, arrays: Arrays) -> Network:
+    """A network in evaluation mode with the weights of ``arrays``; PyTorch's random numbers stay as they were."""
+    with torch.random.fork_rng(devices=[]):
+        network = build_model(config, view)
+    network.load_state_dict({name: torch.from_numpy(array) for name, array in arrays.items()})
+    return network.eval()
 
 
 def _initialise(model: nn.Module) -> None:

@@ -13,9 +13,10 @@ from torch.nn.modules import conv, pooling
 
 from nansurfer.errors import ConfigError
 from nansurfer.nn.counter import WindowCounter
-from nansurfer.nn.functional.convolution import ConvOptions, Fill, convolve
-from nansurfer.nn.functional.pooling import Pooled, PoolOptions, Ties, max_pool
+from nansurfer.nn.functional.convolution import convolve
+from nansurfer.nn.functional.pooling import Pooled, max_pool
 from nansurfer.nn.functional.unpooling import NaNPlacement, UnpoolOptions, max_unpool
+from nansurfer.nn.options import ConvOptions, Fill, PoolOptions, Ties
 
 _Layer = TypeVar("_Layer", bound="NaNLayer")
 

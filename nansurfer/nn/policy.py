@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from nansurfer.errors import ConfigError
-from nansurfer.nn.functional.convolution import ConvOptions, Fill
-from nansurfer.nn.functional.pooling import PoolOptions
+from nansurfer.nn.options import ConvOptions, Fill, PoolOptions
 
 Mode = Literal["off", "aggressive", "conservative", "background"]
 

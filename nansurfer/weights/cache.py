@@ -13,7 +13,7 @@ from nansurfer.files import atomic_path, sha256
 from nansurfer.volume import VIEWS, View
 from nansurfer.weights.checksums import CHECKSUMS_NAME, record_checksum, recorded_checksum
 from nansurfer.weights.registry import KnownSet, known_set
-from nansurfer.weights.sets import WeightSet, load_network, names_view
+from nansurfer.weights.sets import WeightSet, load_arrays, names_view
 
 
 @contextmanager
@@ -96,7 +96,7 @@ def _check_first_recorded(file: Path, path: Path) -> None:
 
 def _check_loads(file: Path, known: KnownSet, view: View) -> None:
     try:
-        load_network(WeightSet(known.name, known.model, known.folder, {view: file}), view)
+        load_arrays(WeightSet(known.name, known.model, known.folder, {view: file}), view)
     except WeightsError as error:
         # The temporary name would mean nothing to the user.
         raise WeightsError(str(error).replace(str(file), known.files[view].name)) from error

@@ -19,8 +19,6 @@ from nansurfer.errors import WeightsError
 from nansurfer.files import atomic_path
 from nansurfer.models import Network
 
-SUFFIXES = (".pkl", ".pth", ".pt")
-
 _STATE_KEYS = ("model_state", "model_state_dict")
 """Where FastSurfer 2 and FastSurfer 1 keep the state dict."""
 
@@ -47,7 +45,7 @@ _ALLOWED: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """State dict of a FastSurfer checkpoint, on the CPU; what its values are is for the caller to check.
+    """State dict of a FastSurfer checkpoint as arrays; what is no plain tensor stays what it is, for others to refuse.
 
     Names lose the ``module.`` that training on several GPUs puts before them.
 
@@ -60,7 +58,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     if isinstance(content, dict):
         for key in _STATE_KEYS:
             if isinstance(state := content.get(key), dict):
-                return {str(name).removeprefix(_PARALLEL_PREFIX): value for name, value in state.items()}
+                return {str(name).removeprefix(_PARALLEL_PREFIX): _as_array(value) for name, value in state.items()}
     raise WeightsError(f"{path} holds no 'model_state'; a checkpoint that FastSurfer wrote is expected.")
 
 
@@ -100,6 +98,15 @@ def _load_plain(path: Path) -> Any:
         else:
             problem = f"cannot be read as a checkpoint ({type(error).__name__}); fetch or copy it again"
         raise WeightsError(f"{path} {problem}.") from error
+
+
+def _as_array(value: Any) -> Any:
+    # Sparse, meta or quantised tensors can be in a pickle without breaking any rule of its format.
+    plain = isinstance(value, Tensor) and value.layout is torch.strided and value.device.type == "cpu"
+    if not plain or value.is_quantized:
+        return value
+    tensor = value.detach()
+    return (tensor.float() if tensor.dtype is torch.bfloat16 else tensor).numpy()  # which has no bfloat16
 
 
 def _for_fastsurfer(tensor: Tensor) -> Tensor:

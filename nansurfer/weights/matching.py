@@ -1,4 +1,4 @@
-"""Do these tensors belong to that network?"""
+"""Do these arrays belong to that network?"""
 
 from __future__ import annotations
 
@@ -6,69 +6,73 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import Tensor, nn
+import numpy as np
+import numpy.typing as npt
 
 from nansurfer.errors import WeightsError
-from nansurfer.models import ModelConfig, Network, build_model, load_config
+from nansurfer.models import ModelConfig, expected_shapes, load_config
 from nansurfer.models.config import config_dir
+from nansurfer.models.state import COUNTER, Arrays, Shape
 from nansurfer.volume import View
 
-_STORED_FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+_STORED_FLOATS = ("float16", "float32", "float64")
 _SHOWN = 3
 
 
-def new_network(config: ModelConfig, view: View) -> Network:
-    """An untrained network; unlike :func:`build_model` it leaves PyTorch's random numbers as they were."""
-    with torch.random.fork_rng(devices=[]):
-        return build_model(config, view)
-
-
-def fill(network: Network, tensors: Mapping[str, Any], source: Path | str) -> None:
-    """Give ``network`` the weights of a state dict.
+def matched(arrays: Mapping[str, Any], config: ModelConfig, view: View, source: Path | str) -> Arrays:
+    """The arrays in float32, but for counters, if they are those of a network.
 
     Parameters
     ----------
-    network
-        Float32, on the CPU.
-    tensors
-        Name to tensor; floating tensors may be float16, bfloat16, float32 or float64.
+    arrays
+        Name to array; floats may be float16, float32 or float64.
+    config, view
+        The network.
     source
-        What errors call the origin of the tensors.
+        What errors call the origin of the arrays.
 
     Raises
     ------
     WeightsError
         A name, shape or dtype differs, or a value is not finite in float32.
     """
-    problems = mismatches(tensors, network)
-    if problems:
+    if problems := mismatches(arrays, config, view):
         raise WeightsError(
             f"{source} does not fit the network: {len(problems)} tensors differ from the "
-            f"{len(network.state_dict())} expected ({_first(problems)}); use weights of this model and view."
+            f"{len(expected_shapes(config, view))} expected ({_first(problems)}); use weights of this model and view."
         )
-    network.load_state_dict(tensors)
-    check_finite(network.state_dict(), source)
+    found = in_precision(arrays, np.float32)
+    check_finite(found, source)
+    return found
 
 
-def mismatches(tensors: Mapping[str, Any], network: nn.Module) -> list[str]:
-    """What differs between a state dict and a network's, a phrase for each tensor."""
-    expected = network.state_dict()
-    problems = [f"{name} is missing" for name in expected if name not in tensors]
-    problems += [f"{name} is unknown" for name in tensors if name not in expected]
-    for name in expected:
-        if name in tensors and (difference := _difference(tensors[name], expected[name])):
+def mismatches(arrays: Mapping[str, Any], config: ModelConfig, view: View) -> list[str]:
+    """What differs between arrays and those of a network, a phrase for each."""
+    expected = expected_shapes(config, view)
+    problems = [f"{name} is missing" for name in expected if name not in arrays]
+    problems += [f"{name} is unknown" for name in arrays if name not in expected]
+    for name, shape in expected.items():
+        if name in arrays and (difference := _difference(name, arrays[name], shape)):
             problems.append(f"{name} {difference}")
     return problems
 
 
-def closest_model(tensors: Mapping[str, Any], view: View) -> str:
-    """Name of the known model configuration whose names and shapes differ least from ``tensors``."""
+def closest_model(arrays: Mapping[str, Any], view: View) -> str:
+    """Name of the known model configuration whose names and shapes differ least from ``arrays``."""
     names = sorted(path.stem for path in config_dir().glob("*.yaml"))
-    return min(names, key=lambda name: len(mismatches(tensors, new_network(load_config(name), view))))
+    return min(names, key=lambda name: len(mismatches(arrays, load_config(name), view)))
 
 
-def check_finite(tensors: Mapping[str, Tensor], source: Path | str) -> None:
+def in_precision(arrays: Arrays, dtype: npt.DTypeLike) -> dict[str, npt.NDArray[Any]]:
+    """The arrays with floats of another type, infinite where that cannot hold them; counters as they are."""
+    with np.errstate(over="ignore"):
+        return {
+            name: array if name.endswith(COUNTER) else np.ascontiguousarray(array, dtype)
+            for name, array in arrays.items()
+        }
+
+
+def check_finite(arrays: Arrays, source: Path | str) -> None:
     """Check that no value is NaN or infinite.
 
     Raises
@@ -76,7 +80,7 @@ def check_finite(tensors: Mapping[str, Tensor], source: Path | str) -> None:
     WeightsError
         Some are.
     """
-    broken = [name for name, tensor in tensors.items() if not torch.isfinite(tensor).all()]
+    broken = [name for name, array in arrays.items() if not np.isfinite(array).all()]
     if broken:
         raise WeightsError(
             f"{source} has NaN or infinite weights (in {_first(broken)}); it is damaged or its training "
@@ -84,14 +88,13 @@ def check_finite(tensors: Mapping[str, Tensor], source: Path | str) -> None:
         )
 
 
-def _difference(stored: Any, expected: Tensor) -> str | None:
-    # Sparse, meta or quantised tensors can be in a pickle without breaking any rule of its format.
-    if not isinstance(stored, Tensor) or stored.layout is not torch.strided or stored.device.type != "cpu":
+def _difference(name: str, stored: Any, shape: Shape) -> str | None:
+    if not isinstance(stored, np.ndarray):
         return "is not a plain tensor"
-    if stored.shape != expected.shape:
-        return f"has shape {tuple(stored.shape)} instead of {tuple(expected.shape)}"
-    allowed = _STORED_FLOATS if expected.is_floating_point() else (expected.dtype,)
-    return None if stored.dtype in allowed else f"is {stored.dtype} instead of {expected.dtype}"
+    if stored.shape != shape:
+        return f"has shape {stored.shape} instead of {shape}"
+    allowed, wanted = (("int64",), "int64") if name.endswith(COUNTER) else (_STORED_FLOATS, "float32")
+    return None if stored.dtype.name in allowed else f"is {stored.dtype} instead of {wanted}"
 
 
 def _first(items: list[str]) -> str:

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
+import numpy as np
+import numpy.typing as npt
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
-from torch import Tensor
+from safetensors.numpy import save_file
 
 from nansurfer.errors import WeightsError
 from nansurfer.files import atomic_path
-from nansurfer.models import Network, load_config
+from nansurfer.models import load_config
+from nansurfer.models.state import Arrays
 from nansurfer.volume import View
-from nansurfer.weights.matching import check_finite, mismatches, new_network
+from nansurfer.weights.matching import check_finite, in_precision, mismatches
+
+if TYPE_CHECKING:
+    from nansurfer.models import Network
 
 FORMAT = "nansurfer-weights-1"
 SUFFIX = ".safetensors"
@@ -27,7 +32,7 @@ def save_network(
     model: str,
     view: View,
     metadata: Mapping[str, str] | None = None,
-    dtype: torch.dtype = torch.float32,
+    dtype: npt.DTypeLike = np.float32,
 ) -> None:
     """Write a network's weights as one safetensors file.
 
@@ -42,21 +47,20 @@ def save_network(
     metadata
         Further text to store: where the training data came from, scores, commit.
     dtype
-        How floating tensors are stored: ``torch.float32``, or ``torch.float16`` for half the size. Counters
-        (``num_batches_tracked``) stay int64.
+        How floats are stored: float32, or float16 for half the size. Counters (``num_batches_tracked``) stay int64.
 
     Raises
     ------
     WeightsError
         The network is not of this model and view, or has weights that are not finite in ``dtype``.
     """
-    tensors = {name: _for_storing(tensor, dtype) for name, tensor in network.state_dict().items()}
-    problems = mismatches(tensors, new_network(load_config(model), view))
-    if problems:
+    own = {name: tensor.detach().cpu().numpy() for name, tensor in network.state_dict().items()}
+    if problems := mismatches(own, load_config(model), view):
         raise WeightsError(f"This network is not model '{model}', view '{view}': {problems[0]}.")
-    check_finite(tensors, f"The network stored as {dtype}")
+    stored = in_precision(own, dtype)
+    check_finite(stored, f"The network stored as {np.dtype(dtype)}")
     with atomic_path(path) as temporary:
-        save_file(tensors, temporary, {**(metadata or {}), "format": FORMAT, "model": model, "view": view})
+        save_file(stored, temporary, {**(metadata or {}), "format": FORMAT, "model": model, "view": view})
 
 
 def read_metadata(path: Path) -> dict[str, str]:
@@ -70,29 +74,29 @@ def read_metadata(path: Path) -> dict[str, str]:
     return _read(path)[0]
 
 
-def read_native(path: Path, *, model: str, view: View) -> dict[str, Tensor]:
-    """Tensors by name of a file that :func:`save_network` wrote.
+def read_native(path: Path, *, model: str, view: View) -> Arrays:
+    """Arrays by name of a file that :func:`save_network` wrote, as they are stored.
 
     Raises
     ------
     WeightsError
         The file is damaged, not one of ours, or of another model or view.
     """
-    metadata, tensors = _read(path)
+    metadata, arrays = _read(path)
     if (metadata["model"], metadata["view"]) != (model, view):
         raise WeightsError(
             f"{path} is of model '{metadata['model']}', view '{metadata['view']}', but model '{model}', view "
             f"'{view}' is needed; use the file of that view."
         )
-    return tensors
+    return arrays
 
 
-def _read(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
+def _read(path: Path) -> tuple[dict[str, str], Arrays]:
     try:
-        with safe_open(path, framework="pt") as file:
+        with safe_open(path, framework="np") as file:
             metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
-    except (SafetensorError, OSError) as error:
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
+    except (SafetensorError, OSError, TypeError) as error:  # TypeError: of a type that NumPy does not have
         problem = f"cannot be read as safetensors ({error}); fetch or copy it again"
         raise WeightsError(f"{path} {problem}.") from error
     if metadata.get("format") != FORMAT or not {"model", "view"} <= set(metadata):
@@ -100,9 +104,4 @@ def _read(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
             f"{path} has format '{metadata.get('format')}', expected '{FORMAT}' with its model and view; "
             "write it with nansurfer.weights.save_network."
         )
-    return metadata, tensors
-
-
-def _for_storing(tensor: Tensor, dtype: torch.dtype) -> Tensor:
-    stored = tensor.to(dtype) if tensor.is_floating_point() else tensor
-    return stored.detach().cpu().contiguous()
+    return metadata, arrays

@@ -5,17 +5,23 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from nansurfer.errors import WeightsError
 from nansurfer.files import sha256
-from nansurfer.models import ModelConfig, Network, load_config
+from nansurfer.models import ModelConfig, load_config
+from nansurfer.models.state import Arrays
 from nansurfer.volume import VIEWS, View
-from nansurfer.weights import checkpoint, native
+from nansurfer.weights import native
 from nansurfer.weights.checksums import check_checksum
-from nansurfer.weights.matching import closest_model, fill, new_network
+from nansurfer.weights.matching import closest_model, matched
 from nansurfer.weights.registry import KnownSet, known_sets
 
-SUFFIXES = (native.SUFFIX, *checkpoint.SUFFIXES)
+if TYPE_CHECKING:
+    from nansurfer.models import Network
+
+CHECKPOINT_SUFFIXES = (".pkl", ".pth", ".pt")
+SUFFIXES = (native.SUFFIX, *CHECKPOINT_SUFFIXES)
 
 
 @dataclass(frozen=True)
@@ -74,11 +80,11 @@ def resolve(name_or_dir: str | Path, *, views: Collection[View] = VIEWS) -> Weig
     return WeightSet(folder.resolve().name, _model_of(files), folder, files)
 
 
-def load_network(weight_set: WeightSet, view: View) -> tuple[ModelConfig, Network]:
-    """Model configuration and network of one view: float32, on the CPU, in evaluation mode.
+def load_arrays(weight_set: WeightSet, view: View) -> tuple[ModelConfig, Arrays]:
+    """Model configuration of one view and all that its network has learnt, float32, by FastSurfer's names.
 
     The file is held to its recorded checksum, if there is one; every name, shape and dtype is checked, and
-    that all values are finite. The state of PyTorch's random numbers is left as it was.
+    that all values are finite. PyTorch is needed for checkpoints only.
 
     Raises
     ------
@@ -89,24 +95,33 @@ def load_network(weight_set: WeightSet, view: View) -> tuple[ModelConfig, Networ
     check_checksum(path)
     config = load_config(weight_set.model)
     if path.suffix == native.SUFFIX:
-        tensors = native.read_native(path, model=weight_set.model, view=view)
+        arrays = native.read_native(path, model=weight_set.model, view=view)
     else:
-        tensors = checkpoint.read_checkpoint(path)
-    network = new_network(config, view)
-    fill(network, tensors, source=f"{path} (as model '{config.name}', view '{view}')")
-    return config, network.eval()
+        arrays = _read_checkpoint(path)
+    return config, matched(arrays, config, view, source=f"{path} (as model '{config.name}', view '{view}')")
+
+
+def load_network(weight_set: WeightSet, view: View) -> tuple[ModelConfig, Network]:
+    """Model configuration and network of one view: float32, on the CPU, in evaluation mode.
+
+    As :func:`load_arrays`, and the state of PyTorch's random numbers is left as it was.
+    """
+    from nansurfer.models import network_with
+
+    config, arrays = load_arrays(weight_set, view)
+    return config, network_with(config, view, arrays)
 
 
 def verify(weight_set: WeightSet) -> dict[View, str]:
-    """SHA-256 of each view's file, after every file was loaded and checked as in :func:`load_network`.
+    """SHA-256 of each view's file, after every file was loaded and checked as in :func:`load_arrays`.
 
     Raises
     ------
     WeightsError
-        As :func:`load_network`.
+        As :func:`load_arrays`.
     """
     for view in weight_set.files:
-        load_network(weight_set, view)
+        load_arrays(weight_set, view)
     return weight_set.checksums()
 
 
@@ -146,4 +161,10 @@ def _model_of(files: Mapping[View, Path]) -> str:
     view, path = next(iter(files.items()))
     if path.suffix == native.SUFFIX:
         return native.read_metadata(path)["model"]
-    return closest_model(checkpoint.read_checkpoint(path), view)
+    return closest_model(_read_checkpoint(path), view)
+
+
+def _read_checkpoint(path: Path) -> dict[str, Any]:
+    from nansurfer.weights.checkpoint import read_checkpoint
+
+    return read_checkpoint(path)

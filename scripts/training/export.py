@@ -22,8 +22,6 @@ from nansurfer.models import Network, build_model, load_config
 from nansurfer.volume import VIEWS
 from nansurfer.weights import record_checksum, save_network
 
-DTYPES = {"float32": torch.float32, "float16": torch.float16}
-
 
 @torch.no_grad()
 def measure_batch_norms(network: Network, synthesiser: Synthesiser, view: str, batches: int, size: int) -> None:
@@ -47,7 +45,7 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, required=True, help="folder with a run a view")
     parser.add_argument("--out", type=Path, required=True, help="folder for the set of weights")
     parser.add_argument("--views", nargs="+", choices=VIEWS, default=VIEWS)
-    parser.add_argument("--dtype", choices=DTYPES, default="float32", help="how floats are stored")
+    parser.add_argument("--dtype", choices=("float32", "float16"), default="float32", help="how floats are stored")
     parser.add_argument("--batches", type=int, default=60)
     parser.add_argument("--size", type=int, default=192)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
@@ -66,7 +64,7 @@ def main() -> None:
         undo_class_weights(network.classifier.conv.bias, class_weights(atlas, view))
         path = args.out / f"{view}.safetensors"
         facts = {"training_steps": str(state["step"]), "training_minutes": f"{state['elapsed_s'] / 60:.1f}"}
-        save_network(network.cpu(), path, model=model, view=view, metadata=facts, dtype=DTYPES[args.dtype])
+        save_network(network.cpu(), path, model=model, view=view, metadata=facts, dtype=args.dtype)
         record_checksum(path)
         print(path, facts)
 

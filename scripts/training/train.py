@@ -114,7 +114,8 @@ class Run:
         if (path / CHECKPOINT).exists():
             weights = torch.load(path / CHECKPOINT, map_location=self.device, weights_only=True)["averaged"]
         else:
-            weights = read_native(path / f"{self.view}.safetensors", model=self.recipe.model, view=self.view)
+            arrays = read_native(path / f"{self.view}.safetensors", model=self.recipe.model, view=self.view)
+            weights = {name: torch.from_numpy(array).to(self.device) for name, array in arrays.items()}
             undo_class_weights(weights["classifier.conv.bias"], self.loss.weights, -UNDONE)  # as before the export
         classes = self.network.classifier.conv.out_channels
         for name in ("classifier.conv.weight", "classifier.conv.bias"):

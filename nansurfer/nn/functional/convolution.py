@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal, NamedTuple, get_args
+from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -24,26 +22,9 @@ from nansurfer.nn.functional.windows import (
     per_axis,
     spans,
 )
-
-Fill = Literal["mean", "zero", "blank"]
+from nansurfer.nn.options import ConvOptions, Fill, nan_needed
 
 _GATHERED = 1 << 24  # places in mixed windows at a time
-_ROUNDING = 1e-12  # relative; a threshold of 0.7 is a little more than 7 of 10 in binary
-
-
-@dataclass(frozen=True)
-class ConvOptions:
-    """What NaN convolution has beyond PyTorch's; see :func:`nan_conv2d`."""
-
-    threshold: float = 1.0
-    count_include_pad: bool = False
-    fill: Fill = "mean"
-
-    def __post_init__(self) -> None:
-        if not 0 < self.threshold <= 1:
-            raise ConfigError(f"The NaN threshold is {self.threshold:g}; give a share above 0 and at most 1.")
-        if self.fill not in get_args(Fill):
-            raise ConfigError(f"The fill is {self.fill!r}; give one of {', '.join(get_args(Fill))}.")
 
 
 class WindowKinds(NamedTuple):
@@ -51,12 +32,6 @@ class WindowKinds(NamedTuple):
 
     skipped: Tensor
     mixed: Tensor  # some NaN, yet computed
-
-
-def nan_needed(values: npt.NDArray[np.integer[Any]], threshold: float) -> npt.NDArray[np.int32]:
-    """NaN from which windows of so many ``values`` are skipped, at least 1; of the same shape."""
-    needed: npt.NDArray[np.int32] = np.ceil(values * threshold * (1 - _ROUNDING)).clip(min=1).astype(np.int32)
-    return needed
 
 
 def nan_conv2d(

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import reduce
-from typing import Literal, get_args
 
 import torch
 import torch.nn.functional as F
@@ -20,31 +18,10 @@ from nansurfer.nn.functional.windows import (
     per_axis,
     spans,
 )
+from nansurfer.nn.options import PoolOptions, Ties
 
-Ties = Literal["nan", "mark"]
 Pooled = tuple[Tensor, Tensor]
 """Values and indices."""
-
-
-@dataclass(frozen=True)
-class PoolOptions:
-    """What NaN pooling has beyond PyTorch's; see :func:`nan_max_pool2d`."""
-
-    max_ties: int | None = 1
-    rtol: float = 1e-7
-    atol: float = 1e-8
-    ties: Ties = "nan"
-    margin: int = 0
-
-    def __post_init__(self) -> None:
-        if self.max_ties is not None and self.max_ties < 1:
-            raise ConfigError(f"max_ties is {self.max_ties}; a maximum ties with itself, so give 1 or more, or None.")
-        if not (self.rtol >= 0 and self.atol >= 0):
-            raise ConfigError(f"The tolerances are rtol {self.rtol:g} and atol {self.atol:g}; give 0 or more.")
-        if self.ties not in get_args(Ties):
-            raise ConfigError(f"ties is {self.ties!r}; give one of {', '.join(get_args(Ties))}.")
-        if self.margin < 0:
-            raise ConfigError(f"The margin of a pooling is {self.margin}; give 0 or more positions.")
 
 
 def nan_max_pool2d(
