@@ -20,14 +20,13 @@ from multiprocessing import resource_tracker
 from pathlib import Path
 from time import perf_counter
 
-import torch
 from pebble import CONSTS, ProcessExpired, ProcessPool
 
 from nansurfer.batch.memory import available_memory_mb, largest_grid, memory_per_worker_mb
 from nansurfer.batch.record import KILLED, Record, RecordFile
 from nansurfer.batch.subjects import Subject
 from nansurfer.batch.worker import Outcome, failure, segment_subject, start
-from nansurfer.engine import available_cpus, default_threads, resolve_device
+from nansurfer.engine import available_cpus, default_threads, gpu_count, resolve_device
 from nansurfer.errors import ConfigError, OutputError
 from nansurfer.pipeline import Segmenter, SegmentOptions, is_finished, other_choices
 from nansurfer.pipeline.outputs import discard_unfinished
@@ -125,9 +124,9 @@ def plan_batch(subjects: Sequence[Subject], options: SegmentOptions, folder: Pat
     done = () if batch.overwrite else RecordFile(folder).read()
     todo = tuple(not_finished(subjects, done, folder))
     warn_of_other_choices(subjects, todo, options, folder)
-    on_gpu = resolve_device(options.compute.device).type == "cuda"
+    on_gpu = resolve_device(options.compute.device) == "cuda"
     cpus, threads = available_cpus(), options.compute.threads
-    most = WORKERS_PER_GPU * torch.cuda.device_count() if on_gpu else max(1, cpus // (threads or 1))
+    most = WORKERS_PER_GPU * gpu_count() if on_gpu else max(1, cpus // (threads or 1))
     asked = batch.jobs or most
     if threads is None:
         asked = min(asked, cpus)

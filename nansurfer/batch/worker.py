@@ -18,10 +18,9 @@ from multiprocessing.sharedctypes import Synchronized
 from pathlib import Path
 from time import perf_counter
 
-import torch
-
 from nansurfer.batch.record import Record
 from nansurfer.batch.subjects import Subject
+from nansurfer.engine import gpu_count, use_gpu
 from nansurfer.errors import BusyError, NansurferError
 from nansurfer.pipeline import Segmenter, SegmentOptions, holds_result_of
 from nansurfer.pipeline.outputs import RECORD, REPORT
@@ -72,9 +71,9 @@ def start(started: Synchronized[int]) -> None:
     _logger.propagate = False
     if parent := parent_process():
         threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
-    if torch.cuda.is_available():
+    if gpus := gpu_count():
         with started.get_lock():
-            torch.cuda.set_device(started.value % torch.cuda.device_count())
+            use_gpu(started.value % gpus)
             started.value += 1
 
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-from torch import nn
 
-from nansurfer.nn import LayerCounts, counting_s, skip_counts
+if TYPE_CHECKING:
+    from torch import nn
+
+    from nansurfer.nn import LayerCounts
 
 TILE = 16
 """Side in pixels of the tiles for which skips are told apart: one pixel of the networks' deepest level."""
@@ -67,6 +70,8 @@ def tile_grid(slices: npt.NDArray[np.uint8]) -> tuple[int, int]:
 
 def counts_of(network: nn.Module) -> SliceCounts:
     """What the NaN layers of a network counted, on a grid of tiles, since their counts were last reset."""
+    from nansurfer.nn import counting_s, skip_counts
+
     return replace(counts_of_layers(skip_counts(network)), counting_s=counting_s(network))
 
 

@@ -12,12 +12,14 @@ from nansurfer.engine.counts import SliceCounts, counts_of, tile_grid
 from nansurfer.engine.device import GPU_BATCH_SIZE, ComputeOptions, is_out_of_memory, resolve_device
 from nansurfer.engine.fold import fold_batch_norms
 from nansurfer.engine.protocol import Mask, Slices
-from nansurfer.engine.sums import LogitSum
+from nansurfer.engine.sums import Classes, LogitSum
 from nansurfer.errors import DeviceError
 from nansurfer.models import Network
 from nansurfer.nn import NaNPolicy, nanify, set_counting
 
 TOO_LARGE = "The network's numbers are too large for float16; use --precision float32."
+
+_DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16}  # of weights and activations; else float32
 
 _logger = logging.getLogger("nansurfer")
 
@@ -41,8 +43,8 @@ class DenseEngine:
 
     def __init__(self, network: Network, options: ComputeOptions) -> None:
         self.device = resolve_device(options.device)
-        self.batch_size = options.batch_size or (1 if self.device.type == "cpu" else GPU_BATCH_SIZE)
-        self._dtype = options.dtype
+        self.batch_size = options.batch_size or (1 if self.device == "cpu" else GPU_BATCH_SIZE)
+        self._dtype = _DTYPES.get(options.precision, torch.float32)
         prepared = fold_batch_norms(network) if options.fold else copy.deepcopy(network)
         self._network: nn.Module = prepared.to(self.device, self._dtype)
         self._network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -99,7 +101,7 @@ class DenseEngine:
         scale: float,
         head: Mask | None,
         sums: LogitSum,
-        classes: Tensor,
+        classes: Classes,
         wanted: Mask | None = None,
     ) -> None:
         """Write the class of the largest of the sums with the logits added, the first of equal ones.
@@ -113,7 +115,7 @@ class DenseEngine:
         classes
             Written: uint8 (N, h, w).
         """
-        classes.copy_(sums.largest(self.logits(slices, scale, head, wanted)))
+        classes[:] = sums.largest(self.logits(slices, scale, head, wanted))
 
     def take_counts(self) -> SliceCounts:
         """What was skipped of the slices computed since the last call: nothing here."""
@@ -140,7 +142,7 @@ class DenseEngine:
             return self._run(slices, scale, head, wanted)
         except NotImplementedError as error:
             raise DeviceError(
-                f"PyTorch has no {self.device.type} version of an operation that the network needs ({error}); "
+                f"PyTorch has no {self.device} version of an operation that the network needs ({error}); "
                 "use --device cpu."
             ) from error
         except RuntimeError as error:
@@ -170,9 +172,9 @@ class DenseEngine:
         if self.batch_size > 1:
             self.batch_size //= 2
             _logger.warning("The memory is exhausted; going on with --batch-size %d.", self.batch_size)
-        elif self.device.type == "cpu":
+        elif self.device == "cpu":
             raise DeviceError("The memory does not suffice for a single slice; close other programs.")
         else:
-            self.device = torch.device("cpu")
+            self.device = "cpu"
             self._network = self._network.to(self.device)
             _logger.warning("The GPU's memory does not suffice for a single slice; going on with --device cpu.")

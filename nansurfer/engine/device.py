@@ -5,12 +5,10 @@ from __future__ import annotations
 import ctypes
 import math
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+import sys
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-
-import torch
 
 from nansurfer.errors import ConfigError, DeviceError
 
@@ -23,6 +21,7 @@ GPU_BATCH_SIZE = 16
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # names and numbers of glibc's malloc.h
 _LARGEST_KEPT_BYTES = 32 << 20  # the most that glibc allows
 _KEPT_BYTES = 512 << 20
+_GPU_FILES = tuple(map(Path, ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")))  # of NVIDIA's, Windows' and AMD's drivers
 _CGROUP_LIMIT = Path("/sys/fs/cgroup/cpu.max")
 
 
@@ -82,39 +81,58 @@ class ComputeOptions:
             )
 
     @property
-    def dtype(self) -> torch.dtype:
-        """Floating point type of weights and activations in PyTorch's layers."""
-        dtypes = {"float16": torch.float16, "bfloat16": torch.bfloat16}
-        return dtypes.get(self.precision, torch.float32)
-
-    @property
     def fast_arithmetic(self) -> bool:
         """Whether the arithmetic asked for is the fast engine's."""
         return self.precision != "bfloat16" and self.fold
 
 
-def resolve_device(name: str) -> torch.device:
-    """The device of that name.
+def resolve_device(name: str) -> str:
+    """The device of that name: ``"cpu"``, ``"cuda"`` or ``"mps"``. PyTorch is asked only where there may be a GPU.
 
     Raises
     ------
     DeviceError
         It was asked for by name and is absent.
     """
+    if name == "cpu" or (name == "auto" and not _gpu_is_possible()):
+        return "cpu"
+    import torch
+
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    present = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    present = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if not present[name]:
         raise DeviceError(
             f"Device '{name}' was asked for, but PyTorch {torch.__version__} finds none; use --device cpu."
         )
-    return torch.device(name)
+    return name
+
+
+def _gpu_is_possible() -> bool:
+    """Whether there may be a GPU that PyTorch calls CUDA: not without a driver."""
+    return sys.platform != "darwin" and (sys.platform != "linux" or any(path.exists() for path in _GPU_FILES))
+
+
+def gpu_count() -> int:
+    """GPUs that PyTorch can use by CUDA."""
+    if not _gpu_is_possible():
+        return 0
+    import torch
+
+    return torch.cuda.device_count() if torch.cuda.is_available() else 0
+
+
+def use_gpu(number: int) -> None:
+    """Make one of them what this process calls CUDA."""
+    import torch
+
+    torch.cuda.set_device(number)
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether memory ran out; outside of CUDA, PyTorch tells by the message of a RuntimeError only."""
+    """Whether memory ran out; PyTorch tells by the message of a RuntimeError."""
     told = isinstance(error, RuntimeError) and ("out of memory" in str(error) or "allocate memory" in str(error))
-    return told or isinstance(error, (MemoryError, torch.OutOfMemoryError))
+    return told or isinstance(error, MemoryError)
 
 
 def keep_freed_memory() -> None:
@@ -127,21 +145,6 @@ def keep_freed_memory() -> None:
         mallopt = ctypes.CDLL(None).mallopt
         mallopt(_M_MMAP_THRESHOLD, _LARGEST_KEPT_BYTES)
         mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES)
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Let PyTorch compute with one thread for a while, anywhere in the process.
-
-    Small tensors are sooner done than shared, and where processors are busy with something else, a thread waits for
-    the others at every one of them: 70 filters took 14 s to load, instead of 0.4.
-    """
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 def available_cpus() -> int:

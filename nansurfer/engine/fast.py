@@ -10,10 +10,9 @@ from dataclasses import replace
 from functools import partial
 from queue import SimpleQueue
 from threading import Lock
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-from torch import Tensor, nn
 
 from nansurfer.engine import native
 from nansurfer.engine.classifier import FEWEST_CLASSES, MOST_CLASSES, PackedClassifier
@@ -21,15 +20,21 @@ from nansurfer.engine.counts import TILE, SliceCounts, concatenated
 from nansurfer.engine.device import ComputeOptions, default_threads
 from nansurfer.engine.masks import LARGEST_KERNEL
 from nansurfer.engine.packed import pack_network
+from nansurfer.engine.policies import check_fast_policy
 from nansurfer.engine.protocol import Mask, Slices
 from nansurfer.engine.resampling import resamplings_of
 from nansurfer.engine.steps import Shared
-from nansurfer.engine.sums import LogitSum
+from nansurfer.engine.sums import Classes, LogitSum
 from nansurfer.engine.tally import Tally
 from nansurfer.engine.workspace import Workspace
 from nansurfer.errors import ConfigError, DeviceError
-from nansurfer.models import FastSurferVINN, Network
+from nansurfer.models import NetworkState
 from nansurfer.nn import NaNPolicy
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from nansurfer.models import Network
 
 _logger = logging.getLogger("nansurfer")
 
@@ -43,7 +48,7 @@ Use = Callable[[int, ctypes.CDLL, native.Classifier], None]
 
 
 class FastEngine:
-    """Runs one view's network on thick slices, and computes nothing that background makes needless.
+    """Runs one view's network on thick slices, and computes nothing that background makes needless; without PyTorch.
 
     The same as the reference engine with the same policy but for rounding; its counts are the same. But slices without
     any head are skipped outright, even where zeros are padded to them, of which the reference computes something.
@@ -51,7 +56,7 @@ class FastEngine:
     Parameters
     ----------
     network
-        In evaluation mode; it is not changed.
+        Its state, or one of PyTorch's in evaluation mode; it is not changed.
     options
         Threads, and the precision: float16 if that is asked for, else float32. A slice whose numbers are too large for
         float16 is computed in float32 all the same.
@@ -71,7 +76,9 @@ class FastEngine:
     name = "fast"
     left_dense: tuple[str, ...] = ()
 
-    def __init__(self, network: Network, options: ComputeOptions, policy: NaNPolicy, *, counting: bool = True) -> None:
+    def __init__(
+        self, network: Network | NetworkState, options: ComputeOptions, policy: NaNPolicy, *, counting: bool = True
+    ) -> None:
         kernels = native.load_kernels(half=options.precision == "float16")
         if kernels is None:
             raise DeviceError(
@@ -79,14 +86,14 @@ class FastEngine:
                 "package where there is a C++ compiler, or use --engine auto."
             )
         check_fast_policy(policy)
-        _check_network(network)
-        self._half = options.precision == "float16"
-        self._network, self._options = network, options
-        self.device = torch.device("cpu")
+        self._network = _state_of(network)
+        _check_network(self._network)
+        self._half, self._options = options.precision == "float16", options
+        self.device = "cpu"
         self._threads = options.threads or default_threads()
         self.batch_size = max(options.batch_size or 1, _SLICES_PER_THREAD * self._threads)
         self._kernels, self._policy, self._counting = kernels, policy, counting
-        self._packed = pack_network(network, kernels.block(), np.float16 if self._half else np.float32)
+        self._packed = pack_network(self._network, kernels.block(), np.float16 if self._half else np.float32)
         self._classifiers: dict[tuple[int, ...] | None, PackedClassifier] = {}
         self._counts: list[SliceCounts] = []
         self._shared: Shared | None = None
@@ -96,9 +103,14 @@ class FastEngine:
 
     @staticmethod
     def serves(
-        network: Network, policy: NaNPolicy, size: tuple[int, int], scale: float, precision: str = "auto"
+        network: Network | NetworkState,
+        policy: NaNPolicy,
+        size: tuple[int, int],
+        scale: float,
+        precision: str = "auto",
     ) -> bool:
         """Whether this engine can compute slices of this size and scale (1 mm / voxel size) with this policy."""
+        network = _state_of(network)
         try:
             check_fast_policy(policy)
             _check_network(network)
@@ -134,6 +146,8 @@ class FastEngine:
         ConfigError
             The network cannot take this scale or size.
         """
+        import torch
+
         classifier = self._classifier(None)
         logits = torch.full((len(slices), classifier.classes, *slices.shape[2:]), torch.nan)
 
@@ -159,7 +173,7 @@ class FastEngine:
         scale: float,
         head: Mask | None,
         sums: LogitSum,
-        classes: Tensor,
+        classes: Classes,
         wanted: Mask | None = None,
     ) -> None:
         """Write the class of the largest of the sums with the logits added, the first of equal ones.
@@ -175,8 +189,8 @@ class FastEngine:
         """
 
         def find(index: int, kernels: ctypes.CDLL, classifier: native.Classifier) -> None:
-            _, row, column = classes.stride()
-            to = classes[index].data_ptr()
+            _, row, column = classes.strides
+            to = classes[index].ctypes.data
             kernels.largest(classifier, sums.weight, sums.native(index), to, row, column)
 
         self._run(slices, scale, (head, wanted), self._classifier(sums.order), find)
@@ -231,7 +245,7 @@ class FastEngine:
                 self._workspaces.put(workspace)
 
         largest_first = np.count_nonzero(head, axis=(1, 2)).argsort(kind="stable")[::-1]  # so that all end at a time
-        with ThreadPoolExecutor(self._threads) as threads:
+        with ThreadPoolExecutor(self._threads, initializer=self._kernels.flush_denormals) as threads:
             for _ in threads.map(compute, largest_first.tolist()):
                 pass
         if self._counting:
@@ -269,18 +283,12 @@ class FastEngine:
         return shared
 
 
-def check_fast_policy(policy: NaNPolicy) -> None:
-    """Raise a ConfigError unless the fast engine serves a policy."""
-    if policy.mode != "off" and (policy.mode, policy.fill) != ("background", "blank"):
-        raise ConfigError(
-            f'The fast engine serves the NaN mode "background" with fill "blank", not "{policy.mode}" with '
-            f'"{policy.fill}"; use --engine auto.'
-        )
+def _state_of(network: Network | NetworkState) -> NetworkState:
+    return network if isinstance(network, NetworkState) else NetworkState.of(network)
 
 
-def _check_network(network: Network) -> None:
-    classes = network.classifier.conv.out_channels
-    kernel = max(module.kernel_size[0] for module in network.modules() if isinstance(module, nn.Conv2d))
+def _check_network(network: NetworkState) -> None:
+    classes, kernel = network.classes, network.largest_kernel
     if not FEWEST_CLASSES <= classes <= MOST_CLASSES or kernel > LARGEST_KERNEL:
         raise ConfigError(
             f"The fast engine is made for {FEWEST_CLASSES} to {MOST_CLASSES} classes and kernels of at most "
@@ -288,13 +296,13 @@ def _check_network(network: Network) -> None:
         )
 
 
-def _check_size(network: Network, size: tuple[int, int], scale: float) -> None:
-    if isinstance(network, FastSurferVINN):
+def _check_size(network: NetworkState, size: tuple[int, int], scale: float) -> None:
+    if network.base_size:
         fits, wanted = min(size) >= TILE, f"at least {TILE}x{TILE} pixels"
     else:  # whose deepest level has a pixel a tile
         fits, wanted = scale == 1 and not any(side % TILE for side in size), f"whole tiles of {TILE}x{TILE} mm at 1 mm"
     if not fits:
         raise ConfigError(
-            f"The fast engine takes a {type(network).__name__} over slices of {wanted}, not of {size[0]}x{size[1]} "
+            f"The fast engine takes a {network.architecture} over slices of {wanted}, not of {size[0]}x{size[1]} "
             f"pixels at {1 / scale:g} mm; use --vox-size 1 or --engine auto."
         )

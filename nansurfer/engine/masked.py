@@ -16,9 +16,9 @@ from nansurfer.engine.dense import DenseEngine
 from nansurfer.engine.device import ComputeOptions
 from nansurfer.engine.filled import crop_poolings, fill_convolutions
 from nansurfer.engine.mask_flow import MaskFlow, size_of
+from nansurfer.engine.policies import check_masked_policy
 from nansurfer.engine.protocol import Mask, Slices
 from nansurfer.engine.resampling import Resampling, resamplings_of
-from nansurfer.errors import ConfigError
 from nansurfer.models import FastSurferVINN, Network
 from nansurfer.nn import NaNPolicy
 
@@ -60,13 +60,8 @@ class MaskedEngine(DenseEngine):
         self._fills, self._pools = fill_convolutions(self._filled, policy.fill), crop_poolings(self._filled)
         self._zooms: tuple[Resampling, Resampling] | None = None
         self._base_size = network.base_size if isinstance(network, FastSurferVINN) else (0, 0)
-        self._prepared_for: tuple[tuple[int, ...], float, torch.device] | None = None
+        self._prepared_for: tuple[tuple[int, ...], float, str] | None = None
         self._counts: list[SliceCounts] = []
-
-    @staticmethod
-    def serves(policy: NaNPolicy) -> bool:
-        """Whether this engine can compute with this policy."""
-        return policy.mode == "background"
 
     def take_counts(self) -> SliceCounts:
         """What was skipped of the slices computed since the last call."""
@@ -144,14 +139,6 @@ class MaskedEngine(DenseEngine):
             tiles=np.ones_like(counts.tiles),
         )
         self._prepared_for = wanted_for
-
-
-def check_masked_policy(policy: NaNPolicy) -> None:
-    """Raise a ConfigError unless the masked engine serves a policy."""
-    if not MaskedEngine.serves(policy):
-        raise ConfigError(
-            f'The masked engine serves the NaN mode "background", not "{policy.mode}"; use --engine auto.'
-        )
 
 
 def _enter(found: SliceCounts, counts: SliceCounts, slices: npt.NDArray[np.intp]) -> None:

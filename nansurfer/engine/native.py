@@ -4,19 +4,14 @@ from __future__ import annotations
 
 import ctypes
 import logging
+from collections.abc import Iterator
 from ctypes import POINTER, Structure, c_float, c_int16, c_int32, c_int64, c_void_p
 from functools import cache
 from typing import Any, ClassVar
 
-import torch
-
 from nansurfer.engine.kernels.build import instruction_sets, library_path, sources_checksum
 
 _logger = logging.getLogger("nansurfer")
-
-# What PyTorch calls a processor's abilities, to the instruction sets that are left out because it lacks them.
-_AVX512 = ("x86-64-v4-narrow", "x86-64-v4", "x86-64-v4-fp16")
-_LACKING: dict[str, tuple[str, ...]] = {"AVX2": _AVX512, "DEFAULT": (*_AVX512, "x86-64-v3")}
 
 
 class Map(Structure):
@@ -166,6 +161,7 @@ class Sum(Structure):
 
 _SIGNATURES: dict[str, tuple[Any, ...]] = {
     "enter": (c_void_p, POINTER(Output), POINTER(Runs), c_int32, c_int32, c_int32),
+    "flush_denormals": (),
     "convolve": (POINTER(Convolution), c_int32, c_int32),
     "convolve_part": (POINTER(Convolution), c_int32, c_int32, c_int32),
     "pool": (POINTER(Pooling),),
@@ -200,19 +196,19 @@ def load_kernels(*, half: bool = False) -> ctypes.CDLL | None:
     half
         Those that compute in float16; otherwise in float32.
     """
-    for name in usable_instruction_sets(half=half):
-        kernels = open_library(name)
-        if kernels is not None and kernels.suits():
-            return kernels
+    for _, kernels in suitable_libraries(half=half):
+        return kernels
     if not half:
         _logger.info("There are no compiled kernels for this processor, so the fast engine cannot be used.")
     return None
 
 
-def usable_instruction_sets(*, half: bool = False) -> list[str]:
-    """The instruction sets that the processor has, as far as PyTorch can tell, best first."""
-    lacking = _LACKING.get(torch.backends.cpu.get_cpu_capability(), ())
-    return [name for name in instruction_sets(half=half) if name not in lacking]
+def suitable_libraries(*, half: bool = False) -> Iterator[tuple[str, ctypes.CDLL]]:
+    """Instruction set and kernels of the libraries that suit the processor, best first."""
+    for name in instruction_sets(half=half):
+        kernels = open_library(name)
+        if kernels is not None and kernels.suits():
+            yield name, kernels
 
 
 def open_library(instruction_set: str) -> ctypes.CDLL | None:

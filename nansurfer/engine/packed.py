@@ -7,13 +7,10 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import Tensor, nn
 
-from nansurfer.engine.fold import fold_batch_norms
 from nansurfer.engine.maps import Float32, Floats
-from nansurfer.models import Network
-from nansurfer.models.blocks import DenseBlock, Entry
+from nansurfer.models import NetworkState
+from nansurfer.models.state import Arrays
 
 _DOWN = (
     (1 / 4, 0, 0),
@@ -27,6 +24,8 @@ _ALONG = ((1, 0, 0), (1 / 2, 1 / 2, 1 / 2), (1 / 2, -1 / 2, 1 / 2), (0, 0, 1))
 """From the rows and the columns of a 3x3 kernel to the transformed ones that the compiled kernels multiply by: the
 matrices G of Winograd's F(4, 3) and F(2, 3) in Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks"
 (2016)."""
+
+_EPSILON = np.float32(1e-5)  # that PyTorch's batch norms add to the variance
 
 
 @dataclass(frozen=True)
@@ -176,76 +175,87 @@ class PackedNetwork:
         return self.bottleneck.convolutions[0].kernel // 2
 
 
-@torch.inference_mode()
-def pack_network(network: Network, block: int, dtype: npt.DTypeLike = np.float32) -> PackedNetwork:
-    """A network in evaluation mode, packed in blocks of ``block`` output channels; the network is not changed."""
-    dtype = np.dtype(dtype)
-    folded = fold_batch_norms(network)
-    blocks = {
-        name: _pack_block(module, name, block, dtype)
-        for name, module in folded.named_children()
-        if isinstance(module, DenseBlock)
-    }
-    classifier = folded.classifier.conv
+def pack_network(network: NetworkState, block: int, dtype: npt.DTypeLike = np.float32) -> PackedNetwork:
+    """A network packed in blocks of ``block`` output channels; its arrays stay as they are."""
+    arrays, dtype = network.arrays, np.dtype(dtype)
+
+    def pack(name: str) -> PackedBlock:
+        return _pack_block(_inside(arrays, name), name, block, dtype)
+
+    classifier = _inside(arrays, "classifier.conv")
     return PackedNetwork(
-        encoders=tuple(blocks[f"encode{level}"] for level in (1, 2, 3, 4)),
-        bottleneck=blocks["bottleneck"],
-        decoders=tuple(blocks[f"decode{level}"] for level in (4, 3, 2, 1)),
-        outer=(blocks["inp_block"], blocks["outp_block"]) if "inp_block" in blocks else None,
-        classifier_weights=_floats(classifier.weight)[:, :, 0, 0],
-        classifier_bias=_bias(classifier),
+        encoders=tuple(pack(f"encode{level}") for level in (1, 2, 3, 4)),
+        bottleneck=pack("bottleneck"),
+        decoders=tuple(pack(f"decode{level}") for level in (4, 3, 2, 1)),
+        outer=(pack("inp_block"), pack("outp_block")) if network.base_size else None,
+        classifier_weights=_floats(classifier["weight"][:, :, 0, 0]),
+        classifier_bias=_floats(classifier["bias"]),
         dtype=dtype,
     )
 
 
-def _pack_block(module: DenseBlock, name: str, block: int, dtype: np.dtype[Any]) -> PackedBlock:
-    first = module.get_submodule(module.stage_names(0)[0])
-    assert isinstance(first, nn.Conv2d)
-    entered = module.bn0 if module.entry is Entry.NORMALISE else module.prelu
+def _inside(arrays: Arrays, name: str) -> Arrays:
+    """The arrays of a part of the network, by their names in it."""
+    return {key.removeprefix(f"{name}."): array for key, array in arrays.items() if key.startswith(f"{name}.")}
+
+
+def _pack_block(arrays: Arrays, name: str, block: int, dtype: np.dtype[Any]) -> PackedBlock:
+    """A block: it normalises its input, or else takes it as it does what its convolutions give."""
+    norm = "gn" if "gn1.weight" in arrays else "bn"
+
+    def pack(index: int) -> PackedConvolution:
+        own, behind = _inside(arrays, f"conv{index}"), _inside(arrays, f"{norm}{index + 1}")
+        return _pack_convolution(f"{name}.conv{index}", own, behind, block, dtype)
+
+    convolutions, slope = tuple(map(pack, range(4))), arrays["prelu.weight"]
+    channels_in, channels_out = convolutions[0].channels_in, convolutions[0].channels_out
+    normalises = "bn0.weight" in arrays
     return PackedBlock(
-        convolutions=tuple(_pack_convolution(module, name, index, block, dtype) for index in range(4)),
-        entered=_transform(entered, first.in_channels),
-        activation=_transform(module.prelu, first.out_channels),
-        competes=module.entry is Entry.COMPETE,
+        convolutions=convolutions,
+        entered=_normalisation(_inside(arrays, "bn0")) if normalises else _activation(slope, channels_in),
+        activation=_activation(slope, channels_out),
+        competes=not normalises and name != "outp_block",
     )
 
 
-def _pack_convolution(module: DenseBlock, name: str, index: int, block: int, dtype: np.dtype[Any]) -> PackedConvolution:
-    conv_name, _ = module.stage_names(index)
-    conv = module.get_submodule(conv_name)
-    assert isinstance(conv, nn.Conv2d)
-    weight = conv.weight
+def _pack_convolution(name: str, arrays: Arrays, norm: Arrays, block: int, dtype: np.dtype[Any]) -> PackedConvolution:
+    """A convolution with the batch norm behind it folded in."""
+    scale = _scale(norm)
+    weight = arrays["weight"] * scale[:, None, None, None]
+    bias = (arrays["bias"] - norm["running_mean"]) * scale + norm["bias"]
     channels_out, channels_in, kernel, _ = weight.shape
     blocks = -(-channels_out // block)
-    padded = torch.zeros(blocks * block, channels_in, kernel, kernel)
+    padded = np.zeros((blocks * block, channels_in, kernel, kernel))
     padded[:channels_out] = weight
-    packed = padded.reshape(blocks, block, *padded.shape[1:]).permute(0, 2, 3, 4, 1)  # (blocks, in, row, column, block)
+    packed = padded.reshape(blocks, block, *padded.shape[1:]).transpose(
+        0, 2, 3, 4, 1
+    )  # (blocks, in, row, column, block)
     if kernel == 3 and dtype == np.float32:  # of which the kernels compute strips
-        down, along = (torch.tensor(matrix, dtype=torch.float64) for matrix in (_DOWN, _ALONG))
-        packed = torch.einsum("tr,sc,bircn->btsin", down, along, packed.double())
+        packed = np.einsum("tr,sc,bircn->btsin", _DOWN, _ALONG, packed, optimize=True)  # in float64
     weights: Floats = _floats(packed)
     if dtype == np.float16:
         with np.errstate(over="ignore"):  # infinite weights show in the features
             weights = np.repeat(weights.astype(dtype), 2, axis=-1)
-    return PackedConvolution(f"{name}.{conv_name}", weights, _bias(conv), channels_in, channels_out, kernel)
+    return PackedConvolution(name, weights, _floats(bias), channels_in, channels_out, kernel)
 
 
-def _transform(module: nn.Module, channels: int) -> Transform:
-    """A PReLU, or a batch norm in evaluation mode."""
-    if isinstance(module, nn.PReLU):
-        ones = torch.ones(channels)
-        return Transform(_floats(ones), _floats(ones * module.weight), _floats(torch.zeros(channels)))
-    assert isinstance(module, nn.BatchNorm2d)
-    assert module.running_mean is not None
-    assert module.running_var is not None
-    scale = module.weight / torch.sqrt(module.running_var + module.eps)
-    return Transform(_floats(scale), _floats(scale), _floats(module.bias - module.running_mean * scale))
+def _activation(slope: npt.NDArray[Any], channels: int) -> Transform:
+    """A PReLU."""
+    return Transform(_floats(np.ones(channels)), _floats(np.broadcast_to(slope, channels)), _floats(np.zeros(channels)))
 
 
-def _bias(conv: nn.Conv2d) -> Float32:
-    return _floats(torch.zeros(conv.out_channels) if conv.bias is None else conv.bias)
+def _normalisation(norm: Arrays) -> Transform:
+    """A batch norm in evaluation mode."""
+    scale = _scale(norm)
+    return Transform(_floats(scale), _floats(scale), _floats(norm["bias"] - norm["running_mean"] * scale))
 
 
-def _floats(values: Tensor) -> Float32:
-    floats: Float32 = np.ascontiguousarray(values.detach().float().cpu().numpy())
-    return floats
+def _scale(norm: Arrays) -> Float32:
+    """What a batch norm multiplies by."""
+    scale: Float32 = norm["weight"] / np.sqrt(norm["running_var"] + _EPSILON)
+    return scale
+
+
+def _floats(values: npt.NDArray[Any]) -> Float32:
+    """A copy in float32, in order."""
+    return np.array(values, np.float32, order="C")

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import Tensor
 
 from nansurfer.engine.counts import SliceCounts
-from nansurfer.engine.sums import LogitSum
+from nansurfer.engine.sums import Classes, LogitSum
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Slices = npt.NDArray[np.uint8]
 """Thick slices (N, slices, H, W), 0..255."""
@@ -30,7 +31,7 @@ class Engine(Protocol):
     name
         As ``ComputeOptions.engine`` calls it.
     device
-        Where it computes.
+        Where it computes: ``"cpu"``, ``"cuda"`` or ``"mps"``.
     batch_size
         Slices that it wants at once.
     left_dense
@@ -38,7 +39,7 @@ class Engine(Protocol):
     """
 
     name: str
-    device: torch.device
+    device: str
     batch_size: int
     left_dense: tuple[str, ...]
 
@@ -62,7 +63,7 @@ class Engine(Protocol):
         scale: float,
         head: Mask | None,
         sums: LogitSum,
-        classes: Tensor,
+        classes: Classes,
         wanted: Mask | None = None,
     ) -> None:
         """Write the class of the largest of the sums with the logits added, the first of equal ones, uint8 (N, h, w).

@@ -6,11 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import nn
-
-from nansurfer.models import FastSurferVINN
-from nansurfer.models.blocks import zoom
 
 
 @dataclass(frozen=True)
@@ -57,6 +52,10 @@ def find_places(size: int, target: int, scale: float) -> tuple[Places, float]:
     ``zoom`` is asked, by what it makes of one pixel at a time, instead of imitated: a last bit of its float32 decides
     which pixels it reads, and a NaN spreads to whatever reads it, were it with weight 0.
     """
+    import torch
+
+    from nansurfer.models.blocks import zoom
+
     pixels = torch.eye(size)[None, :, None]  # (1, pixel, 1, pixel)
     weights, (_, applied) = zoom(pixels, (1, target), (1.0, scale))
     readers, _ = zoom(pixels.masked_fill(pixels == 1, torch.nan), (1, target), (1.0, scale))
@@ -87,9 +86,10 @@ class Resampling:
         return mask
 
 
-def resamplings_of(network: nn.Module, size: tuple[int, int], scale: float) -> tuple[Resampling, Resampling] | None:
-    """How a network resamples the features of slices of a size; None where it does not."""
-    return find_resamplings(size, network.base_size, scale) if isinstance(network, FastSurferVINN) else None
+def resamplings_of(network: object, size: tuple[int, int], scale: float) -> tuple[Resampling, Resampling] | None:
+    """How a network, or one whose state this is, resamples the features of slices of a size; None where it does not."""
+    base_size: tuple[int, int] | None = getattr(network, "base_size", None)
+    return None if base_size is None else find_resamplings(size, base_size, scale)
 
 
 def find_resamplings(
@@ -104,6 +104,8 @@ def find_resamplings(
     scale
         1 mm divided by the voxel size.
     """
+    if size == inner and scale == 1:
+        return None
     there, back = [], []
     for image_side, inner_side in zip(size, inner, strict=True):
         places, applied = find_places(image_side, inner_side, scale)

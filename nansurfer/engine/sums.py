@@ -6,17 +6,25 @@ import math
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import Tensor
 
 from nansurfer.engine import native
 from nansurfer.engine.maps import aligned_zeros
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
 Part = tuple[slice, slice]
 """Rows and columns of a slice."""
+
+Sums: TypeAlias = "npt.NDArray[np.float16] | Tensor"
+"""In the computer's memory an array, on another device one of PyTorch's tensors."""
+
+Classes = npt.NDArray[np.uint8]
+"""Of the pixels of some slices, (N, h, w)."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +34,7 @@ class LogitSum:
     Parameters
     ----------
     total
-        Float16 (N, h, w, classes), the classes contiguous; on any device for PyTorch's engines.
+        Float16 (N, h, w, classes), the classes contiguous.
     weight
         Factor on the view's logits.
     part
@@ -37,34 +45,34 @@ class LogitSum:
         Whether a NaN in the logits makes the sum NaN; otherwise the view abstains there and adds nothing.
     """
 
-    total: Tensor
+    total: Sums
     weight: float
     part: Part
     order: Sequence[int] | None = None
     nan_wins: bool = False
 
     def __post_init__(self) -> None:
-        assert self.total.dtype == torch.float16
-        assert self.total.stride(-1) == 1, "classes are contiguous"
+        assert str(self.total.dtype) in ("float16", "torch.float16")
 
     def add(self, logits: Tensor) -> None:
         """Add a view's logits, float32 (N, classes, H, W)."""
-        for total, seen in zip(self.total, logits, strict=True):  # one slice at a time: several would take gigabytes
+        for total, seen in zip(_as_tensor(self.total), logits, strict=True):  # several slices would take gigabytes
             total.copy_(self._with(total, seen))
 
-    def largest(self, logits: Tensor | None = None) -> Tensor:
+    def largest(self, logits: Tensor | None = None) -> Classes:
         """Class of the largest of the sums with a view's logits added, uint8 (N, h, w).
 
         The first of equal ones wins, as NumPy and PyTorch promise, and of NaN the first as well, which is background.
         """
-        found = [
-            _largest(total.float() if logits is None else self._with(total, logits[index]).half().float())
-            for index, total in enumerate(self.total)
-        ]
-        return torch.stack(found)
+        if logits is None:
+            return np.stack([_largest(total) for total in self.total])
+        pairs = zip(_as_tensor(self.total), logits, strict=True)
+        return np.stack([_largest(self._with(total, seen).half()) for total, seen in pairs])
 
     def _with(self, total: Tensor, logits: Tensor) -> Tensor:
         """The float16 sums (h, w, classes) plus weighted logits (classes, H, W), in float32."""
+        import torch
+
         rows, columns = self.part
         seen = logits[:, rows, columns].permute(1, 2, 0).to(total.device)
         if self.order is not None:
@@ -80,13 +88,12 @@ class LogitSum:
 
         A view that is added reads first, and so the system would have to come up with each page twice.
         """
-        if self.total.device.type != "cpu":
+        if not isinstance(self.total, np.ndarray):
             return
-        sums = self.total.numpy()
         if seen is None:
-            sums[:] = 0
+            self.total[:] = 0
             return
-        for total, mask in zip(sums, seen, strict=True):
+        for total, mask in zip(self.total, seen, strict=True):
             if mask.any():
                 rows, columns = (np.flatnonzero(mask.any(axis)) for axis in (1, 0))
                 total[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1] = 0
@@ -94,13 +101,14 @@ class LogitSum:
     def native(self, index: int) -> native.Sum:
         """For the kernels, of one slice."""
         assert not self.nan_wins, "the kernels let a view abstain"
+        assert isinstance(self.total, np.ndarray), "they compute in the computer's memory"
         total, (rows, columns) = self.total[index], self.part
-        row, column, _ = total.stride()
-        outside = (rows.start * row + columns.start * column) * total.element_size()
+        row, column, number = total.strides
+        assert number == total.itemsize, "classes are contiguous"
         return native.Sum(
-            data=total.data_ptr() - outside,
-            row=row,
-            column=column,
+            data=total.ctypes.data - rows.start * row - columns.start * column,
+            row=row // number,
+            column=column // number,
             top=rows.start,
             bottom=rows.stop,
             left=columns.start,
@@ -108,19 +116,32 @@ class LogitSum:
         )
 
 
-def _largest(sums: Tensor) -> Tensor:
-    """Class of the largest of sums (h, w, classes), uint8 (h, w)."""
-    if sums.device.type == "cpu":  # NumPy takes a third of PyTorch's time
-        return torch.from_numpy(sums.numpy().argmax(axis=-1).astype(np.uint8))
-    return sums.argmax(dim=-1).to(torch.uint8)
+def _as_tensor(sums: Sums) -> Tensor:
+    """The same numbers, for PyTorch."""
+    import torch
+
+    return torch.from_numpy(sums) if isinstance(sums, np.ndarray) else sums
 
 
-def zero_sums(shape: tuple[int, ...], device: torch.device | None = None) -> Tensor:
+def _largest(sums: Sums) -> Classes:
+    """Class of the largest of float16 sums (h, w, classes), uint8 (h, w)."""
+    if not isinstance(sums, np.ndarray) and sums.device.type == "cpu":
+        sums = sums.numpy()  # which takes a third of PyTorch's time
+    found = (
+        sums.astype(np.float32).argmax(-1) if isinstance(sums, np.ndarray) else sums.float().argmax(-1).cpu().numpy()
+    )
+    largest: Classes = found.astype(np.uint8)
+    return largest
+
+
+def zero_sums(shape: tuple[int, ...], device: str = "cpu") -> Sums:
     """Float16 zeros (..., classes); on the CPU, only what is ever written to takes memory, and time to get it.
 
     Of the box around a head that is two thirds. Where another device's memory does not suffice they are on the CPU.
     """
-    if device is not None and device.type != "cpu":
+    if device != "cpu":
+        import torch
+
         with suppress(torch.OutOfMemoryError):
             return torch.zeros(shape, dtype=torch.float16, device=device)
-    return torch.from_numpy(aligned_zeros(math.prod(shape), np.float16, sparse=True)).view(shape)
+    return aligned_zeros(math.prod(shape), np.float16, sparse=True).reshape(shape)

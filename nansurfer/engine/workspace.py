@@ -133,7 +133,7 @@ class Workspace:
         self._entry.slice[:], self._entry.mask[:], self._wanted[:] = 0, 1, 1
         for step in self._steps:
             step.find_masks()
-        with ThreadPoolExecutor(threads) as pool:
+        with ThreadPoolExecutor(threads, initializer=self._shared.kernels.flush_denormals) as pool:
             for step in self._steps:
                 if isinstance(step, (Chain, Pool)):
                     step.record_blanks(pool, threads)

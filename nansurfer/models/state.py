@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import numpy.typing as npt
 
 from nansurfer.models.config import ModelConfig
@@ -63,7 +62,7 @@ class NetworkState:
     @property
     def largest_kernel(self) -> int:
         """Side of the largest convolution kernel."""
-        return max(array.shape[2] for array in self.arrays.values() if array.ndim == 4)
+        return max(int(array.shape[2]) for array in self.arrays.values() if array.ndim == 4)
 
 
 def expected_shapes(config: ModelConfig, view: View) -> dict[str, Shape]:

@@ -18,10 +18,8 @@ from functools import partial
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import Tensor
 
-from nansurfer.engine import Engine, LogitSum, SliceCounts, zero_sums
+from nansurfer.engine import Classes, Engine, LogitSum, SliceCounts, Sums, zero_sums
 from nansurfer.engine.protocol import Mask, Slices
 from nansurfer.labels import N_CLASSES, N_SAGITTAL_CLASSES, SAGITTAL_TO_FULL
 from nansurfer.models import ModelConfig
@@ -94,7 +92,7 @@ class Scene:
 OnCounts = Callable[[View, int, int, SliceCounts], None]
 """Told of a view, the first slice of a part, the slices of the whole view, and what was skipped in that part."""
 
-Restrict = Callable[[Tensor, Box], npt.NDArray[np.bool_] | None]
+Restrict = Callable[[Sums, Box], npt.NDArray[np.bool_] | None]
 """Given the first view's sums (X', Y', Z', classes) in a box, tells where in it labels are wanted; None: everywhere."""
 
 
@@ -159,7 +157,7 @@ class _Batch:
     head: Mask | None
     wanted: Mask | None
     sums: LogitSum
-    classes: Tensor
+    classes: Classes
 
 
 class _SlabSum:
@@ -170,7 +168,7 @@ class _SlabSum:
         scene: Scene,
         slab: Box,
         classes: npt.NDArray[np.uint8],
-        device: torch.device,
+        device: str,
         nan_wins: bool,
         on_counts: OnCounts | None,
     ) -> None:
@@ -178,8 +176,8 @@ class _SlabSum:
         self._nan_wins, self._on_counts = nan_wins, on_counts
         x, y, z = (part.stop - part.start for part in slab)
         # Stored as (Z, X, Y, class): whole coronal and sagittal rows are then contiguous.
-        self._total = zero_sums((z, x, y, N_CLASSES), device).permute(1, 2, 0, 3)
-        self._classes = torch.from_numpy(classes[slab])
+        self._total = zero_sums((z, x, y, N_CLASSES), device).swapaxes(0, 1).swapaxes(1, 2)
+        self._classes = classes[slab]
         self._wanted: npt.NDArray[np.bool_] | None = None
 
     def add_views(self, models: Mapping[View, ViewModel], progress: Progress, restrict: Restrict | None) -> None:
@@ -193,7 +191,7 @@ class _SlabSum:
         for view in others:
             self._add_view(view, models[view], progress, is_last=view == others[-1])
         if self._wanted is not None:
-            self._classes[torch.from_numpy(~self._wanted[self._slab])] = 0
+            self._classes[~self._wanted[self._slab]] = 0
 
     def _narrow(self, wanted: npt.NDArray[np.bool_]) -> None:
         """Go on with the box in which labels are wanted; what lies in other parts is decoded for what is next to it."""
@@ -233,7 +231,7 @@ class _SlabSum:
         stop = min(start + model.engine.batch_size, along.stop)
         part = slice(start - along.start, stop - along.start)
         head = self._head(view, model, start, stop)
-        sums = LogitSum(_seen(self._total, view)[part], model.weight, (rows, columns), model.order, self._nan_wins)
+        sums = LogitSum(_sums_seen(self._total, view)[part], model.weight, (rows, columns), model.order, self._nan_wins)
         if is_first:
             sums.touch(None if head is None else head[:, rows, columns])
         needless = head is not None and not head.any() and not self._nan_wins
@@ -244,14 +242,14 @@ class _SlabSum:
             head,
             self._wanted_in(view, start, stop),
             sums,
-            _seen(self._classes, view)[part],
+            np.moveaxis(to_view(self._classes, view), 2, 0)[part],
         )
 
     def _add(self, view: View, model: ViewModel, batch: _Batch, *, is_last: bool) -> None:
         """Add slices of a view to the sum; of the last view, find the largest instead."""
         if batch.slices is None:
             if is_last:
-                batch.classes.copy_(batch.sums.largest())
+                batch.classes[:] = batch.sums.largest()
             return
         seen = batch.slices, self._scene.scale, batch.head, batch.sums
         if is_last:
@@ -275,7 +273,8 @@ class _SlabSum:
         return np.moveaxis(to_view(self._wanted, view)[:, :, start:stop], 2, 0)
 
 
-def _seen(volume: Tensor, view: View) -> Tensor:
-    """A tensor (X, Y, Z, ...) with slices first: (S, H, W, ...), without a copy."""
+def _sums_seen(sums: Sums, view: View) -> Sums:
+    """Sums (X, Y, Z, classes) with slices first: (S, H, W, classes), without a copy."""
     rows, columns, along = view_axes(view)
-    return volume.permute(along, rows, columns, *range(3, volume.dim()))
+    axes = along, rows, columns, 3
+    return sums.transpose(axes) if isinstance(sums, np.ndarray) else sums.permute(axes)

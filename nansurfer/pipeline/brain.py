@@ -15,10 +15,9 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from scipy import ndimage
-from torch import Tensor
 
+from nansurfer.engine import Sums
 from nansurfer.labels.regions import largest_component
 from nansurfer.pipeline.aggregate import Scene
 from nansurfer.volume import Box
@@ -76,7 +75,7 @@ class BrainSearch:
         self._parts: list[_Part] = []
         self._run_again = False
 
-    def near_brain(self, sums: Tensor, box: Box) -> _Mask | None:
+    def near_brain(self, sums: Sums, box: Box) -> _Mask | None:
         """Where the other views' labels are wanted.
 
         Parameters
@@ -139,10 +138,16 @@ class BrainSearch:
         return n_voxels / self._scene.scale**3 / 1000
 
 
-def _labelled(sums: Tensor) -> _Mask:
+def _labelled(sums: Sums) -> _Mask:
     """Where some class beats the background, of sums (X', Y', Z', classes)."""
-    labelled: _Mask = torch.stack([(plane[..., 1:] > plane[..., :1]).any(-1) for plane in sums]).cpu().numpy()
-    return labelled
+    return np.stack([_beaten(plane if isinstance(plane, np.ndarray) else plane.cpu().numpy()) for plane in sums])
+
+
+def _beaten(sums: npt.NDArray[np.float16]) -> _Mask:
+    """Where some class beats the background, of sums (..., classes)."""
+    values = sums.astype(np.float32)  # in float16 NumPy compares slowly
+    beaten: _Mask = values[..., 1:].max(-1) > values[..., 0]
+    return beaten
 
 
 def _filled(mask: _Mask, side: int) -> _Mask:

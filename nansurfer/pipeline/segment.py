@@ -14,25 +14,21 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 import numpy.typing as npt
-import torch
 from nibabel.spatialimages import SpatialImage
 
 from nansurfer.engine import (
-    DenseEngine,
     Engine,
     FastEngine,
-    MaskedEngine,
-    ReferenceEngine,
     default_threads,
     is_out_of_memory,
     keep_freed_memory,
-    one_thread,
+    masked_serves,
     resolve_device,
 )
 from nansurfer.errors import ConfigError, DeviceError, NoBrainError
 from nansurfer.files import sha256
 from nansurfer.labels import MIN_BRAIN_VOLUME_ML
-from nansurfer.models import ModelConfig, Network
+from nansurfer.models import ModelConfig, NetworkState
 from nansurfer.pipeline.aggregate import MAX_SHARE, Restrict, Scene, ViewModel, aggregate_views
 from nansurfer.pipeline.brain import NO_BRAIN_BELOW_ML, BrainSearch
 from nansurfer.pipeline.options import SegmentOptions, make_options
@@ -50,7 +46,7 @@ from nansurfer.pipeline.result import SegmentationResult, result_from_classes
 from nansurfer.pipeline.skipping import SkipLog
 from nansurfer.report import SkipReport
 from nansurfer.volume import EXTENSIONS, View, conform, head_box, head_mask, mask_box, read_image, to_view, whole_box
-from nansurfer.weights import WeightSet, load_network, resolve
+from nansurfer.weights import WeightSet, load_arrays, resolve
 
 NETWORK_STAGE = "Running the network"
 """Name of the stage whose time the engines decide."""
@@ -91,29 +87,25 @@ class Segmenter:
         self.options = options or SegmentOptions()
         resolve_device(self.options.compute.device)
         self.threads = self.options.compute.threads or default_threads()
-        torch.set_num_threads(self.threads)
-        torch.set_flush_denormal(True)
-        torch.backends.cudnn.allow_tf32 = False  # its 10 bits of mantissa are no float32
         keep_freed_memory()
         self.weights: WeightSet = resolve(self.options.weights, views=self.options.views)
         self._models: dict[str, Mapping[View, ViewModel]] = {}
 
     @cached_property
-    def _networks(self) -> Mapping[View, tuple[ModelConfig, Network]]:
-        return {view: load_network(self.weights, view) for view in self.options.views}
+    def _networks(self) -> Mapping[View, tuple[ModelConfig, NetworkState]]:
+        loaded = {view: load_arrays(self.weights, view) for view in self.options.views}
+        return {view: (config, NetworkState.loaded(config, arrays)) for view, (config, arrays) in loaded.items()}
 
     def models(self, scene: Scene) -> Mapping[View, ViewModel]:
         """The views' networks in the engine that suits a scene, in the order in which they are added."""
-        with one_thread():
-            networks, engine = self._networks, self._engine_for(scene)
+        networks, name = self._networks, self._engine_for(scene)
+        if name not in self._models:
             order = next(iter(networks.values()))[0].views
-            if engine not in self._models:
-                self._models[engine] = {
-                    view: ViewModel.of(self._build(engine, networks[view][1]), networks[view][0], view)
-                    for view in order
-                    if view in networks
-                }
-            return self._models[engine]
+            engines = self._build(name)
+            self._models[name] = {
+                view: ViewModel.of(engines[view], networks[view][0], view) for view in order if view in engines
+            }
+        return self._models[name]
 
     def _prepared_models(self, conformed: nib.MGHImage) -> Mapping[View, ViewModel]:
         """The models for a conformed T1, the first of them ready for its slices."""
@@ -134,7 +126,7 @@ class Segmenter:
             return "reference"
         x, y, z = scene.volume.shape
         fast_serves = (
-            resolve_device(compute.device).type == "cpu"
+            resolve_device(compute.device) == "cpu"
             and compute.fast_arithmetic
             and x == y == z
             and all(
@@ -144,20 +136,21 @@ class Segmenter:
         )
         if fast_serves:
             return "fast"
-        return "masked" if MaskedEngine.serves(policy) else "reference"
+        return "masked" if masked_serves(policy) else "reference"
 
-    def _build(self, engine: str, network: Network) -> Engine:
+    def _build(self, engine: str) -> Mapping[View, Engine]:
         compute = replace(self.options.compute, threads=self.threads)
-        if self.options.fastsurfer_compat:
-            compute = replace(compute, fold=False)
         policy, counting = self.options.skip.policy(), self.options.report
         if engine == "fast":
-            return FastEngine(network, compute, policy, counting=counting)
-        if engine == "masked":
-            return MaskedEngine(network, compute, policy, counting=counting)
-        if policy.mode == "off":
-            return DenseEngine(network, compute)
-        return ReferenceEngine(network, compute, policy, counting=counting)
+            return {
+                view: FastEngine(state, compute, policy, counting=counting)
+                for view, (_, state) in self._networks.items()
+            }
+        if self.options.fastsurfer_compat:
+            compute = replace(compute, fold=False)
+        from nansurfer.pipeline.pytorch import build_engines  # which takes a second to load
+
+        return build_engines(engine, self._networks, compute, policy, counting=counting)
 
     @_memory_shortage_reported()
     def segment(
@@ -236,7 +229,7 @@ class Segmenter:
         return replace(
             result,
             timings_s=watch.timings_s,
-            device=str(engine.device),
+            device=engine.device,
             engine=engine.name,
             skip_report=self._skip_report(scene, log, search, engine) if self.options.report else None,
             brain_search=search.findings if search else None,

@@ -184,7 +184,7 @@ def _provenance(path: Path, options: SegmentOptions, *, paper_compat: bool) -> d
         "versions": package_versions(),
         "machine": {
             "system": platform.platform(),
-            "device": str(resolve_device(compute.device)),
+            "device": resolve_device(compute.device),
             "threads": segmenter.threads,
         },
     }

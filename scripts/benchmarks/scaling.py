@@ -18,12 +18,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from rich.console import Console
 from rich.table import Table
 from scipy import ndimage
 
 from nansurfer.engine import ComputeOptions, DenseEngine, Engine, FastEngine, LogitSum, keep_freed_memory
+from nansurfer.engine.pytorch import set_up
 from nansurfer.models import Network
 from nansurfer.pipeline.provenance import provenance
 from nansurfer.pipeline.record import peak_memory_mb
@@ -109,15 +109,15 @@ def measured(
 
     Masks take turns, so that whatever else the machine does meets all alike.
     """
-    torch.set_num_threads(threads)
-    torch.set_flush_denormal(True)
+    set_up(threads)
     keep_freed_memory()
     compute, policy = ComputeOptions(device="cpu", threads=threads), SkipOptions(nan="background").policy()
     fast, dense = FastEngine(network, compute, policy, counting=False), DenseEngine(network, compute)
     counter = FastEngine(network, compute, policy)
     n_slices = 1 if threads == 1 else SLICES_PER_THREAD * threads
     slices = slices.repeat(n_slices, axis=0)
-    sums = LogitSum(_zeros(network, n_slices), 1.0, (slice(0, SIDE), slice(0, SIDE)))
+    zeros = np.zeros((n_slices, SIDE, SIDE, network.classifier.conv.out_channels), np.float16)
+    sums = LogitSum(zeros, 1.0, (slice(0, SIDE), slice(0, SIDE)))
 
     def run_ms(engine: Engine, head: BoolArray | None) -> float:
         started = perf_counter()
@@ -226,10 +226,6 @@ def draw(axes: Axes, points: Sequence[Point]) -> None:
 
 def _numbers(text: str) -> tuple[int, ...]:
     return tuple(int(part) for part in text.split(","))
-
-
-def _zeros(network: Network, n_slices: int) -> torch.Tensor:
-    return torch.zeros((n_slices, SIDE, SIDE, network.classifier.conv.out_channels), dtype=torch.float16)
 
 
 if __name__ == "__main__":

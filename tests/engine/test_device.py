@@ -13,9 +13,9 @@ from nansurfer.engine import (
     default_threads,
     device,
     is_out_of_memory,
-    one_thread,
     resolve_device,
 )
+from nansurfer.engine.pytorch import one_thread
 from nansurfer.errors import ConfigError, DeviceError
 
 
@@ -24,6 +24,7 @@ def accelerators(monkeypatch: pytest.MonkeyPatch):
     """Pretend that CUDA and MPS are there or not."""
 
     def pretend(*, cuda: bool, mps: bool) -> None:
+        monkeypatch.setattr(device, "_gpu_is_possible", lambda: True)
         monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
         monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
 
@@ -43,7 +44,7 @@ def accelerators(monkeypatch: pytest.MonkeyPatch):
 )
 def test_resolve_device(accelerators, name, cuda, mps, expected) -> None:
     accelerators(cuda=cuda, mps=mps)
-    assert resolve_device(name) == torch.device(expected)
+    assert resolve_device(name) == expected
 
 
 @pytest.mark.parametrize("name", ["cuda", "mps"])
@@ -65,14 +66,6 @@ def test_an_absent_device_is_an_error(accelerators, name) -> None:
 def test_senseless_choices(choice, message) -> None:
     with pytest.raises(ConfigError, match=message):
         ComputeOptions(**choice)
-
-
-@pytest.mark.parametrize(
-    ("precision", "dtype"),
-    [("auto", torch.float32), ("float32", torch.float32), ("float16", torch.float16), ("bfloat16", torch.bfloat16)],
-)
-def test_precision(precision, dtype) -> None:
-    assert ComputeOptions(precision=precision).dtype is dtype
 
 
 @pytest.mark.parametrize(
@@ -108,9 +101,25 @@ def test_threads_keep_to_what_the_environment_says(monkeypatch, told, expected) 
 
 
 @pytest.mark.parametrize(
+    ("platform", "driver", "expected"), [("linux", False, 0), ("linux", True, 3), ("darwin", True, 0)]
+)
+def test_pytorch_is_asked_for_gpus_where_there_is_a_driver(
+    accelerators, monkeypatch, tmp_path, platform, driver, expected
+) -> None:
+    asked = device._gpu_is_possible
+    accelerators(cuda=True, mps=False)
+    monkeypatch.setattr(device, "_gpu_is_possible", asked)
+    monkeypatch.setattr(device, "_GPU_FILES", (tmp_path if driver else tmp_path / "none",))
+    monkeypatch.setattr(device.sys, "platform", platform)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
+    assert device.gpu_count() == expected
+    assert resolve_device("auto") == ("cuda" if expected else "cpu")
+
+
+@pytest.mark.parametrize(
     ("error", "expected"),
     [
-        (torch.OutOfMemoryError("any text"), True),
+        (torch.OutOfMemoryError("CUDA out of memory."), True),
         (MemoryError(), True),
         (RuntimeError("MPS backend out of memory (MPS allocated: 9.00 GB)"), True),
         (RuntimeError("shape mismatch"), False),

@@ -35,14 +35,7 @@ from nansurfer.models import build_model, load_config
 from nansurfer.nn import NaNPolicy
 from nansurfer.weights import load_network, resolve
 
-
-def built(*, half: bool) -> list[str]:
-    """The instruction sets that can be tested here."""
-    kernels = {name: native.open_library(name) for name in native.usable_instruction_sets(half=half)}
-    return [name for name, library in kernels.items() if library is not None and library.suits()]
-
-
-BUILT, BUILT_HALF = built(half=False), built(half=True)
+BUILT, BUILT_HALF = ([name for name, _ in native.suitable_libraries(half=half)] for half in (False, True))
 NO_HALF = "the processor does not compute in float16, or the compiler did not know how"
 
 pytestmark = pytest.mark.skipif(not BUILT, reason="installed without compiled kernels")
@@ -265,7 +258,7 @@ class TestSums:
 
     def strided(self, n: int) -> Tensor:
         """Sums (n, h, w, 79) as they lie in a volume: slices between rows and columns."""
-        return torch.zeros(55, n, 47, 79, dtype=torch.float16).transpose(0, 1)
+        return torch.zeros(55, n, 47, 79, dtype=torch.float16).transpose(0, 1)  # whose memory the engine gets
 
     def expected(self, before: Tensor, logits: Tensor, weight: float) -> Tensor:
         logits = logits[:, :, self.PART[0], self.PART[1]].permute(0, 2, 3, 1).contiguous()
@@ -278,7 +271,7 @@ class TestSums:
         logits = engine.logits(slices, 1.0, heads)
         total, expected = self.strided(4), torch.zeros(4, 55, 47, 79, dtype=torch.float16)
         for weight in (0.4, 0.2):
-            engine.accumulate(slices, 1.0, heads, LogitSum(total, weight, self.PART))
+            engine.accumulate(slices, 1.0, heads, LogitSum(total.numpy(), weight, self.PART))
             expected = self.expected(expected, logits, weight)
             assert torch.equal(total, expected)
 
@@ -288,8 +281,8 @@ class TestSums:
         before = self.strided(4).normal_(0, 100)
         before[:, :, 40:] = 0  # no other view was valid there
         kept = before.clone()
-        classes = torch.full((47, 4, 55), 99, dtype=torch.uint8).permute(1, 2, 0)
-        engine.largest(slices, 1.0, heads, LogitSum(before, 0.4, self.PART), classes)
+        classes = np.full((47, 4, 55), 99, np.uint8).transpose(1, 2, 0)
+        engine.largest(slices, 1.0, heads, LogitSum(before.numpy(), 0.4, self.PART), classes)
         expected = self.expected(before, engine.logits(slices, 1.0, heads), 0.4).float().numpy().argmax(axis=3)
         np.testing.assert_array_equal(classes, expected)
         assert not classes[2, :, 40:].any()
@@ -298,15 +291,17 @@ class TestSums:
     def test_the_first_of_equal_sums_wins(self, instruction_set, vinn) -> None:
         before = self.strided(1)
         before[..., [7, 70, 78]] = 1e-3
-        classes = torch.empty(1, 55, 47, dtype=torch.uint8)
+        classes = np.empty((1, 55, 47), np.uint8)
         nowhere = np.zeros((1, SIZE, SIZE), bool)
-        FastEngine(vinn, CPU, POLICY).largest(random_slices(1), 1.0, nowhere, LogitSum(before, 0.4, self.PART), classes)
+        FastEngine(vinn, CPU, POLICY).largest(
+            random_slices(1), 1.0, nowhere, LogitSum(before.numpy(), 0.4, self.PART), classes
+        )
         assert (classes == 7).all()
 
     def test_sagittal_classes_for_both_sides(self, instruction_set) -> None:
         engine = FastEngine(small_network("vinn", "sagittal", filters=3, interpolation_filters=2), CPU, POLICY)
         slices, heads, total = random_slices(2), random_heads(2), self.strided(2)
-        engine.accumulate(slices, 1.0, heads, LogitSum(total, 0.2, self.PART, SAGITTAL_TO_FULL))
+        engine.accumulate(slices, 1.0, heads, LogitSum(total.numpy(), 0.2, self.PART, SAGITTAL_TO_FULL))
         logits = engine.logits(slices, 1.0, heads)[:, list(SAGITTAL_TO_FULL)]
         assert torch.equal(total, self.expected(torch.zeros_like(total), logits, 0.2))
 

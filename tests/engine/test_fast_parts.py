@@ -19,7 +19,7 @@ from nansurfer.engine.masks import invalid_needed
 from nansurfer.engine.packed import pack_network
 from nansurfer.engine.steps import Shared
 from nansurfer.engine.tally import Tally
-from nansurfer.models import build_model, load_config
+from nansurfer.models import NetworkState, build_model, load_config
 from nansurfer.nn import NaNPolicy
 
 BLANK = NaNPolicy("background", fill="blank", threshold=0.5)
@@ -95,7 +95,7 @@ class TestConvolve:
     def convolved(self, network, *runs: tuple[int, int], parts: int = 0) -> np.ndarray:
         """Output (5, 8, 70) of encode1's second convolution for noise, computed in these columns of every strip."""
         kernels = native.load_kernels()
-        packed = pack_network(network, kernels.block()).convolutions[5]
+        packed = pack_network(NetworkState.of(network), kernels.block()).convolutions[5]
         source, target = (FeatureMap(5, *self.SIZE, radius=1) for _ in range(2))
         source.image[:] = np.random.default_rng(3).normal(size=source.image.shape)
         first, columns = np.arange(3, dtype=np.int32) * len(runs), np.array([*runs, *runs], np.int16)
@@ -161,7 +161,7 @@ def network():
 
 class TestPackedNetwork:
     def test_layers_in_the_order_of_computation(self, network) -> None:
-        packed = pack_network(network, block=8)
+        packed = pack_network(NetworkState.of(network), block=8)
         assert len(packed.layers) == 11 * 4 + 1 == len(packed.macs_per_window)
         assert packed.layers[:5] == ("inp_block.conv0", *(f"inp_block.conv{i}" for i in (1, 2, 3)), "encode1.conv0")
         assert packed.layers[-5:] == (*(f"outp_block.conv{i}" for i in range(4)), "classifier.conv")
@@ -169,13 +169,15 @@ class TestPackedNetwork:
         assert packed.macs_per_window[-1] == 5 * 79
 
     def test_sizes_in_the_order_of_computation(self, network) -> None:
-        sizes = pack_network(network, block=8).sizes((320, 330), (256, 256))
+        sizes = pack_network(NetworkState.of(network), block=8).sizes((320, 330), (256, 256))
         outer, inner = (320, 330), [(256 >> depth, 256 >> depth) for depth in (0, 1, 2, 3, 4, 3, 2, 1, 0)]
         assert len(sizes) == 11 * 4 + 1
         assert sizes[::4] == [*sizes[3::4], outer] == [outer, *inner, outer, outer]
 
     def test_weights_in_blocks_of_output_channels(self, network) -> None:
-        convolution = pack_network(network, block=4).convolutions[5]  # 5 to 5 channels, encode1's second
+        convolution = pack_network(NetworkState.of(network), block=4).convolutions[
+            5
+        ]  # 5 to 5 channels, encode1's second
         weights = convolution.weights
         assert weights.shape == (2, 6, 4, 5, 4)  # of strips: transformed rows and columns before the input channels
         folded = network.encode1.conv1.weight.detach().numpy() / np.sqrt(1 + 1e-5)  # untrained batch norms
@@ -187,7 +189,7 @@ class TestPackedNetwork:
         assert not weights[1, ..., 1:].any()
 
     def test_float16_weights_lie_there_twice_and_are_not_transformed(self, network) -> None:
-        twice = pack_network(network, block=4, dtype="float16").convolutions[5].weights
+        twice = pack_network(NetworkState.of(network), block=4, dtype="float16").convolutions[5].weights
         assert (twice.dtype, twice.shape) == (np.float16, (2, 5, 3, 3, 8))
         folded = network.encode1.conv1.weight.detach().numpy() / np.sqrt(1 + 1e-5)
         np.testing.assert_allclose(twice[0, 1, 2, 0], np.repeat(folded[:4, 1, 2, 0], 2), rtol=1e-3)
@@ -204,7 +206,7 @@ def counter(network, tiles: tuple[int, int], skipped: int) -> SimpleNamespace:
 
 
 def test_threads_count_at_the_same_time(network) -> None:
-    packed = pack_network(network, block=8)
+    packed = pack_network(NetworkState.of(network), block=8)
     tally = Tally(Shared(None, packed, BLANK, {}, size=(32, 32)), n=3)
     for index in (0, 2):
         tally.add(index, counter(packed, (2, 2), skipped=1))
@@ -218,7 +220,7 @@ def test_threads_count_at_the_same_time(network) -> None:
 
 def test_shares_of_tiles_that_overlap(network) -> None:
     """Of 3x3 tiles over 64x64 pixels the first has 22x22, over the inner network's 32x32 it has 11x11 to 1x1."""
-    packed = pack_network(network, block=8)
+    packed = pack_network(NetworkState.of(network), block=8)
     shared = SimpleNamespace(network=packed, size=(64, 64), inner_size=(32, 32), tiles=(3, 3))
     tally = Tally(shared, n=1)
     tally.add(0, counter(packed, (3, 3), skipped=1))
@@ -231,7 +233,7 @@ def test_shares_of_tiles_that_overlap(network) -> None:
 
 class TestLibraries:
     def test_every_built_library_belongs_to_the_sources(self) -> None:
-        built = [name for name in native.usable_instruction_sets() if build.library_path(name).is_file()]
+        built = [name for name in native.instruction_sets() if build.library_path(name).is_file()]
         if not built:
             pytest.skip("installed without compiled kernels")
         assert all(native.open_library(name) is not None for name in built)
@@ -241,7 +243,7 @@ class TestLibraries:
             pytest.skip("installed without compiled kernels")
         monkeypatch.setattr(native, "sources_checksum", lambda: -1)
         with caplog.at_level(logging.WARNING, "nansurfer"):
-            assert native.open_library(native.usable_instruction_sets()[0]) is None
+            assert native.open_library(next(iter(native.instruction_sets()))) is None
         assert "compiled from other sources" in caplog.text
 
     def test_a_damaged_library_is_not_used(self, monkeypatch, caplog, tmp_path) -> None:

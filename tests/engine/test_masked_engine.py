@@ -24,7 +24,7 @@ from engine_cases import (
     smaller_voxels,
 )
 
-from nansurfer.engine import DenseEngine, LogitSum, MaskedEngine, ReferenceEngine
+from nansurfer.engine import DenseEngine, LogitSum, MaskedEngine, ReferenceEngine, masked_serves
 from nansurfer.engine.crop import Crop, crops_around
 from nansurfer.errors import ConfigError, DeviceError
 from nansurfer.nn import NaNPolicy
@@ -119,11 +119,11 @@ def test_sums_are_the_logits_sums(vinn) -> None:
     before = torch.randn(2, 56, 32, 79, generator=torch.Generator().manual_seed(0)).half()
     logits = engine.logits(slices, 1.0, heads)
     total = before.clone()
-    engine.accumulate(slices, 1.0, heads, LogitSum(total, 0.4, part))
+    engine.accumulate(slices, 1.0, heads, LogitSum(total.numpy(), 0.4, part))
     added = before.float() + 0.4 * logits[:, :, 4:60, 8:40].permute(0, 2, 3, 1).nan_to_num(0)
     torch.testing.assert_close(total.float(), added, rtol=1e-3, atol=1e-3)
-    classes = torch.zeros(2, 56, 32, dtype=torch.uint8)
-    engine.largest(slices, 1.0, heads, LogitSum(before, 0.4, part), classes)
+    classes = np.zeros((2, 56, 32), np.uint8)
+    engine.largest(slices, 1.0, heads, LogitSum(before.numpy(), 0.4, part), classes)
     np.testing.assert_array_equal(classes, total.float().numpy().argmax(axis=3))
 
 
@@ -166,7 +166,7 @@ def test_numbers_too_large_for_float16_are_told() -> None:
 
 @pytest.mark.parametrize("mode", ["off", "aggressive", "conservative"])
 def test_other_modes_are_refused(vinn, mode) -> None:
-    assert not MaskedEngine.serves(NaNPolicy(mode))
+    assert not masked_serves(NaNPolicy(mode))
     with pytest.raises(ConfigError, match="--engine auto"):
         MaskedEngine(vinn, CPU, NaNPolicy(mode))
 

@@ -15,7 +15,7 @@ from nansurfer.engine.resampling import Resampling, find_places, find_resampling
 from nansurfer.engine.steps import Target, Zoom
 from nansurfer.models.blocks import zoom
 
-BUILT = [name for name in native.usable_instruction_sets() if native.open_library(name)]
+BUILT = [name for name, _ in native.suitable_libraries()]
 SIZES = [
     (320, 320, 0.8),
     (256, 256, 0.8),

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from nansurfer.engine import LogitSum
+from nansurfer.engine import Classes, LogitSum
 from nansurfer.labels import SAGITTAL_TO_FULL
 from nansurfer.pipeline import Progress, aggregate
 from nansurfer.pipeline.aggregate import Scene, ViewModel, aggregate_views
@@ -27,7 +27,7 @@ VOLUME = np.random.default_rng(0).permutation(np.prod(SHAPE)).reshape(SHAPE).ast
 class TableEngine:
     """Logits that a table gives for the intensity of the voxel, (256, classes)."""
 
-    device = torch.device("cpu")
+    device = "cpu"
 
     def __init__(self, table: Tensor, batch_size: int = 1) -> None:
         self.table, self.batch_size = table, batch_size
@@ -47,8 +47,8 @@ class TableEngine:
     def accumulate(self, slices: np.ndarray, scale: float, head, sums: LogitSum, wanted=None) -> None:
         sums.add(self.logits(slices, scale, head, wanted))
 
-    def largest(self, slices, scale, head, sums: LogitSum, classes: Tensor, wanted=None) -> None:
-        classes.copy_(sums.largest(self.logits(slices, scale, head, wanted)))
+    def largest(self, slices, scale, head, sums: LogitSum, classes: Classes, wanted=None) -> None:
+        classes[:] = sums.largest(self.logits(slices, scale, head, wanted))
 
 
 def random_tables(seed: int = 0) -> dict[View, Tensor]:

@@ -10,11 +10,9 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
-import torch
 from scipy import ndimage
-from torch import Tensor
 
-from nansurfer.engine import LogitSum
+from nansurfer.engine import Classes, LogitSum
 from nansurfer.pipeline import Progress, Segmenter, brain, make_options
 from nansurfer.pipeline.aggregate import Scene, ViewModel, aggregate_views
 from nansurfer.pipeline.brain import BrainSearch
@@ -35,10 +33,10 @@ def scene_of(is_brain: np.ndarray, **options) -> Scene:
     return Scene(volume, mask_box(head), **{"head": head, "margin": 3, **options})
 
 
-def sums_of(is_brain: np.ndarray) -> Tensor:
+def sums_of(is_brain: np.ndarray) -> np.ndarray:
     """Sums of three classes; of what is brain, the last beats the first, and the second nowhere."""
-    sums = torch.zeros((*is_brain.shape, 3), dtype=torch.float16)
-    sums[..., 1], sums[..., 2] = -1, torch.from_numpy(2.0 * is_brain - 1)
+    sums = np.zeros((*is_brain.shape, 3), np.float16)
+    sums[..., 1], sums[..., 2] = -1, 2.0 * is_brain - 1
     return sums
 
 
@@ -174,7 +172,7 @@ class TestWhetherItMayCut:
 class Bright:
     """An engine that labels whatever is as bright as brain, where that is wanted."""
 
-    name, device, batch_size, left_dense = "fast", torch.device("cpu"), 4, ()
+    name, device, batch_size, left_dense = "fast", "cpu", 4, ()
 
     def __init__(self) -> None:
         self.slices = 0
@@ -186,14 +184,14 @@ class Bright:
         self.slices += len(slices)
         sums.total[..., 5] += self.labelled(slices, sums, wanted)
 
-    def largest(self, slices, scale, head, sums: LogitSum, classes: Tensor, wanted=None) -> None:
+    def largest(self, slices, scale, head, sums: LogitSum, classes: Classes, wanted=None) -> None:
         self.slices += len(slices)
-        classes.copy_(5 * (sums.total[..., 5] + self.labelled(slices, sums, wanted) > 0))
+        classes[:] = 5 * (sums.total[..., 5] + self.labelled(slices, sums, wanted) > 0)
 
-    def labelled(self, slices, sums: LogitSum, wanted) -> Tensor:
+    def labelled(self, slices, sums: LogitSum, wanted) -> np.ndarray:
         rows, columns = sums.part
         is_brain = slices[:, 3] == BRAIN
-        return torch.from_numpy(is_brain if wanted is None else is_brain & wanted)[:, rows, columns]
+        return (is_brain if wanted is None else is_brain & wanted)[:, rows, columns]
 
     def release(self) -> None:
         """Nothing is kept."""
@@ -255,7 +253,7 @@ class TestInASegmentation:
         whole, _ = segmented(find_brain=False)
         labelled = brain._labelled
 
-        def misplaced(sums: Tensor) -> np.ndarray:
+        def misplaced(sums: np.ndarray) -> np.ndarray:
             return np.roll(labelled(sums), shift // 2, axis)  # in cells of two voxels
 
         monkeypatch.setattr(brain, "_labelled", misplaced)
@@ -278,7 +276,7 @@ def test_all_of_a_real_brain_is_wanted(data_dir: Path) -> None:
     class SeenEnoughError(Exception):
         pass
 
-    def restrict(sums: Tensor, box: Box) -> None:
+    def restrict(sums: np.ndarray, box: Box) -> None:
         wanted = np.zeros(truth.shape, bool)
         wanted[box] = search.near_brain(sums, box)
         assert wanted[truth].all()

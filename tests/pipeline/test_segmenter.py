@@ -272,7 +272,7 @@ class TestSegmenter:
         self, segmenter: Segmenter, instant_network, blob_path: Path, monkeypatch
     ) -> None:
         segmenter.segment(blob_path)
-        monkeypatch.setattr(segment_module, "load_network", None)
+        monkeypatch.setattr(segment_module, "load_arrays", None)
         segmenter.segment(blob_path)
 
     def test_fastsurfer_compat_looks_everywhere_and_folds_nothing(

@@ -2,10 +2,6 @@
 
 #include "convolve.h"
 
-#if defined(__AVX512F__)
-#include <cpuid.h>
-#endif
-
 #include <algorithm>
 #include <cstring>
 #include <type_traits>
@@ -270,23 +266,6 @@ int advance(const Convolution& conv, int height, int rows, Progress& progress) {
 using namespace nansurfer;
 
 NANSURFER_EXPORT int32_t block() { return BLOCK; }
-
-// Whether a library of this kind suits this processor, which has its instruction set as far as PyTorch can tell.
-NANSURFER_EXPORT int32_t suits() {
-#if defined(NANSURFER_HALF) && defined(__AVX512F__)
-    unsigned eax, ebx, ecx, edx = 0;  // older compilers cannot be asked for it by name
-    return __get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) && edx >> 23 & 1;
-#elif defined(NANSURFER_NARROW)
-    unsigned eax, ebx, ecx, edx, family = 0;  // AMD's 0x19, which computes 512 bits in two turns: Zen 4
-    if (__get_cpuid(0, &eax, &ebx, &ecx, &edx) && ecx == signature_AMD_ecx && __get_cpuid(1, &eax, &ebx, &ecx, &edx))
-        family = (eax >> 8 & 0xf) + (eax >> 20 & 0xff);
-    return family == 0x19;
-#else
-    return 1;
-#endif
-}
-
-NANSURFER_EXPORT int32_t sources() { return NANSURFER_SOURCES; }
 
 // Up to four convolutions of which each reads what the one before wrote. Each follows a few rows behind, so that rows
 // are read while they are in the cache, and what lies between two of them needs room for a few rows only: they compute
