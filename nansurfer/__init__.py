@@ -3,28 +3,20 @@
 >>> import nansurfer
 >>> result = nansurfer.segment("subj.mgz", "subjects")  # doctest: +SKIP
 
-The names below are the public face; PyTorch is loaded when one of them is first used.
+The names below are the public face; what they need is loaded when one of them is first used, and PyTorch when an engine
+needs it.
 """
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from nansurfer.lazy import on_demand
 from nansurfer.version import __version__
 
 if TYPE_CHECKING:
     from nansurfer.errors import NansurferError
     from nansurfer.pipeline import Progress, SegmentationResult, Segmenter, SegmentOptions, segment
-
-_HOMES = {
-    "NansurferError": "nansurfer.errors",
-    "Progress": "nansurfer.pipeline",
-    "SegmentOptions": "nansurfer.pipeline",
-    "SegmentationResult": "nansurfer.pipeline",
-    "Segmenter": "nansurfer.pipeline",
-    "segment": "nansurfer.pipeline",
-}
 
 __all__ = [
     "NansurferError",
@@ -36,8 +28,7 @@ __all__ = [
     "segment",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    if name in _HOMES:
-        return getattr(import_module(_HOMES[name]), name)
-    raise AttributeError(f"module 'nansurfer' has no attribute '{name}'")
+__getattr__ = on_demand(
+    __name__,
+    {"errors": "NansurferError", "pipeline": "Progress SegmentOptions SegmentationResult Segmenter segment"},
+)

@@ -1,4 +1,4 @@
-"""Names of a package that are imported when they are first used, so that only who needs PyTorch loads it."""
+"""Names of a package that are imported when they are first used: PyTorch takes a second, and not all need it."""
 
 from __future__ import annotations
 

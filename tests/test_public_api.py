@@ -10,6 +10,7 @@ import pytest
 
 import nansurfer
 from nansurfer import errors
+from nansurfer.engine import fast_kernels_available
 
 ERRORS = [error for _, error in inspect.getmembers(errors, inspect.isclass) if issubclass(error, errors.NansurferError)]
 
@@ -25,6 +26,14 @@ def modules_after(statement: str) -> set[str]:
 def test_importing_loads_nothing_heavy(statement) -> None:
     heavy = {"torch", "numpy", "scipy", "nibabel", "requests", "pooch", "nilearn"}
     assert modules_after(statement) & heavy == set()
+
+
+@pytest.mark.skipif(not fast_kernels_available(), reason="installed without compiled kernels")
+def test_the_kernels_do_without_pytorch(blob_path) -> None:
+    statement = f"import nansurfer; nansurfer.segment({str(blob_path)!r}, views=('coronal',), device='cpu', force=True)"
+    modules = modules_after(statement)
+    assert "scipy" in modules
+    assert "torch" not in modules
 
 
 @pytest.mark.parametrize("name", nansurfer.__all__)

@@ -227,9 +227,8 @@ def _pack_convolution(name: str, arrays: Arrays, norm: Arrays, block: int, dtype
     blocks = -(-channels_out // block)
     padded = np.zeros((blocks * block, channels_in, kernel, kernel))
     padded[:channels_out] = weight
-    packed = padded.reshape(blocks, block, *padded.shape[1:]).transpose(
-        0, 2, 3, 4, 1
-    )  # (blocks, in, row, column, block)
+    in_blocks = padded.reshape(blocks, block, channels_in, kernel, kernel)
+    packed = in_blocks.transpose(0, 2, 3, 4, 1)  # (blocks, in, row, column, block)
     if kernel == 3 and dtype == np.float32:  # of which the kernels compute strips
         packed = np.einsum("tr,sc,bircn->btsin", _DOWN, _ALONG, packed, optimize=True)  # in float64
     weights: Floats = _floats(packed)
