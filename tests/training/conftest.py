@@ -90,6 +90,7 @@ def atlas(synthesis: ModuleType) -> Any:
         head=torch.arange(8) == 4,
         cortex=(torch.arange(8) == 3) | (torch.arange(8) == 5),
         white=(torch.arange(8) == 1) | (torch.arange(8) == 2),
+        ventricle=torch.zeros(8, dtype=torch.bool),
         fluid=torch.arange(8) == 7,
         classes={view: torch.tensor([0, 1, 19, 35, 0, 36, 9, 0]) for view in ("coronal", "axial", "sagittal")},
         structures=torch.tensor([0, 1, 1, 2, 3, 2, 4, 5]),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -60,6 +61,20 @@ def test_fluid_around_the_brain_lies_between_fluid_and_cortex(synthesis, atlas) 
     assert 40 <= slabs.min() < slabs.max() <= 95
     assert float(slabs.mean()) == pytest.approx(40 + 55 * synthesis._VEIL / 2, abs=5)
     assert (slabs.std(dim=(1, 2, 3)) > 1).all()
+
+
+def test_a_ventricle_that_blur_made_bright_is_labelled_as_what_is_beside_it(synthesis, atlas) -> None:
+    labels = torch.full((7, 20, 20), 1)
+    labels[:, 4:10, 4:10] = labels[:, :, 15] = 6  # a wide one and a thin one
+    blurred = synthesis._gaussian(torch.where(labels == 6, 20.0, 100.0), [0.8] * 3)
+    left = drawn(synthesis, replace(atlas, ventricle=torch.arange(8) == 6))._without_faint_ventricles(
+        labels, blurred, 70.0
+    )
+    expected = labels.clone()
+    expected[:, :, 15] = expected[:, [4, 4, 9, 9], [4, 9, 4, 9]] = 1  # and corners
+    assert left.equal(expected)
+    none = drawn(synthesis, atlas)._without_faint_ventricles(labels, blurred, 70.0)
+    assert none.equal(labels)
 
 
 def test_an_average_is_smooth_and_has_what_most_heads_have(synthesis, atlas) -> None:
