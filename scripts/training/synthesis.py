@@ -32,13 +32,13 @@ ABSENT = {FLUID: 0, 30: 2, 62: 41, 85: 0}
 """Labels of the maps without a class of their own: fluid around the brain is none, vessels are the white matter they
 lie in."""
 THALAMI, WHITE_MATTER = (10, 49), (2, 41)
-VENTRICLES = (4, 43, 5, 44, 14, 15, INNER_FLUID)
+THIN_VENTRICLES = (5, 44, 14, 15, INNER_FLUID)
 INNER_FLUID_BOX = ((-0.3, 0.3), (-0.9, 0.6), (-0.65, 0.85))  # LIA; the box around both thalami is -1..1 along each axis
 EXTRA_CEREBRAL = range(500, 1000)
 OWN_TONE, SHARED_TONE = 0.25, 0.85
 """How far a structure's brightness departs from the prior on its own, and together with all others, as scanners make
 them differ; the rest of it together with its tissue. 1: in no other way."""
-LIFT = {7: 0.25, 10: 0.5, 11: 0.4, 13: 0.2, 16: 0.2, 17: 0.25, 18: 0.25, 26: 0.4, 28: 0.3, 136: 0.7, 137: 0.7}
+LIFT = {7: 0.25, 10: 0.35, 11: 0.4, 13: 0.2, 16: 0.2, 17: 0.25, 18: 0.25, 26: 0.4, 28: 0.3, 136: 0.7, 137: 0.7}
 """How much brighter a structure may be than its prior, as a share of white matter's contrast to cortex.
 The priors have nuclei as dark as the cortex, thalamus and pallidum well below white matter, and choroid plexus nearly
 as dark as fluid; T1s do not."""
@@ -69,7 +69,7 @@ class Atlas:
         Index of each label's counterpart in the other hemisphere, (K,).
     brain, head, cortex, white, ventricle, fluid
         Whether a label belongs to the brain; to the head around it, fluid left out; to the cerebral cortex; to the
-        cerebral white matter; to the fluid in the brain; is the fluid around it. Bool (K,).
+        cerebral white matter; to one of the thin ventricles; is the fluid around the brain. Bool (K,).
     classes
         View to the class of each label, int64 (K,).
     structures, tissues
@@ -130,7 +130,7 @@ def load_atlas(folder: Path, device: torch.device) -> Atlas:
         head=put([int(label) in EXTRA_CEREBRAL for label in labels], torch.bool),
         cortex=put(labels >= 1000, torch.bool),
         white=put(np.isin(labels, WHITE_MATTER), torch.bool),
-        ventricle=put(np.isin(labels, VENTRICLES), torch.bool),
+        ventricle=put(np.isin(labels, THIN_VENTRICLES), torch.bool),
         fluid=put(labels == FLUID, torch.bool),
         classes={view: put(labels_to_classes(freesurfer, view), torch.int64) for view in VIEWS},
         structures=put(np.unique([_structure(int(label)) for label in labels], return_inverse=True)[1], torch.int64),
@@ -256,12 +256,12 @@ class Synthesiser:
         subject = int(self._uniform(0, len(self.atlas.maps)))
         grid = self._window(view, subject, (depth, size, size), voxel_size_mm)
         labels = self._deformed_labels(subject, grid)
-        image, cortex = self._paint(labels, grid)
-        image = image * self._drift(labels, grid)
+        mean = self._means()
+        image = self._paint(labels, mean, grid) * self._drift(labels, grid)
         if self._uniform(0, 1) < _AVERAGED_SHARE:
             image, labels = self._averaged(image, labels)
         image = self._blur(image)
-        labels = self._without_faint_ventricles(labels, image, cortex)
+        labels = self._without_faint_ventricles(labels, image, mean)
         image = self._degrade(image, labels, grid)
         starts = range(0, slices * stride, stride)
         images = torch.stack([image[start : start + 2 * CONTEXT + 1] for start in starts])
@@ -319,19 +319,16 @@ class Synthesiser:
         rows: list[list[float]] = matrix.tolist()
         return rows
 
-    def _paint(self, labels: Tensor, grid: Grid) -> tuple[Tensor, float]:
-        """Intensities (S, H, W), a mean and a deviation per label with white and fine-grained smooth texture; and the
-        cortex's mean."""
+    def _paint(self, labels: Tensor, mean: Tensor, grid: Grid) -> Tensor:
+        """Intensities (S, H, W): a mean and a deviation per label, white and fine-grained smooth texture."""
         atlas = self.atlas
-        mean = self._means()
         std = (atlas.std + atlas.std_spread * self._randn_of(atlas.tissues)).abs() * self._uniform(0.2, 0.8)
         white = self._randn(labels.shape)
         coarse = self._randn((1, 1, *(max(2, n // 3) for n in labels.shape)))
         smooth = F.interpolate(coarse, size=labels.shape, mode="trilinear")[0, 0]
         share = self._uniform(0.2, 0.9)
         texture = share * white + (1 - share) * smooth
-        image = self._toward_cortex(mean, labels, grid) + std[labels] * texture
-        return image, float(mean[atlas.cortex].mean())
+        return self._toward_cortex(mean, labels, grid) + std[labels] * texture
 
     def _means(self) -> Tensor:
         """Mean intensities (K,) of one T1.
@@ -373,8 +370,8 @@ class Synthesiser:
             most = torch.maximum(votes, most)
         return _gaussian(image, sigmas), elected
 
-    def _without_faint_ventricles(self, labels: Tensor, image: Tensor, cortex: float) -> Tensor:
-        """The labels without ventricles that are so thin that blur made them nearly as bright as the cortex.
+    def _without_faint_ventricles(self, labels: Tensor, image: Tensor, mean: Tensor) -> Tensor:
+        """The labels without what of the thin ventricles blur made nearly as bright as the cortex.
 
         FreeSurfer labels what is dark, and real heads hold more that is half dark than it labels. Such voxels get the
         label of what is beside them.
@@ -383,7 +380,7 @@ class Synthesiser:
         inside = ventricle[labels]
         if not inside.any():
             return labels
-        fluid = float(image[inside].quantile(0.1))
+        fluid, cortex = mean[ventricle].mean(), mean[self.atlas.cortex].mean()
         faint, found = inside & (image > fluid + _FAINT * (cortex - fluid)), labels
         for axis, size in enumerate(labels.shape):
             for shift in (-1, 1):

@@ -66,15 +66,13 @@ def test_fluid_around_the_brain_lies_between_fluid_and_cortex(synthesis, atlas) 
 def test_a_ventricle_that_blur_made_bright_is_labelled_as_what_is_beside_it(synthesis, atlas) -> None:
     labels = torch.full((7, 20, 20), 1)
     labels[:, 4:10, 4:10] = labels[:, :, 15] = 6  # a wide one and a thin one
-    blurred = synthesis._gaussian(torch.where(labels == 6, 20.0, 100.0), [0.8] * 3)
-    left = drawn(synthesis, replace(atlas, ventricle=torch.arange(8) == 6))._without_faint_ventricles(
-        labels, blurred, 70.0
-    )
+    mean = torch.tensor([0.0, 100, 100, 70, 0, 70, 20, 0])
+    blurred = synthesis._gaussian(mean[labels], [0.8] * 3)
+    with_ventricle = drawn(synthesis, replace(atlas, ventricle=torch.arange(8) == 6))
     expected = labels.clone()
     expected[:, :, 15] = expected[:, [4, 4, 9, 9], [4, 9, 4, 9]] = 1  # and corners
-    assert left.equal(expected)
-    none = drawn(synthesis, atlas)._without_faint_ventricles(labels, blurred, 70.0)
-    assert none.equal(labels)
+    assert with_ventricle._without_faint_ventricles(labels, blurred, mean).equal(expected)
+    assert drawn(synthesis, atlas)._without_faint_ventricles(labels, blurred, mean).equal(labels)
 
 
 def test_an_average_is_smooth_and_has_what_most_heads_have(synthesis, atlas) -> None:
