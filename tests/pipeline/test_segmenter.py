@@ -15,7 +15,7 @@ import pytest
 import torch
 
 import nansurfer
-from nansurfer.engine import DenseEngine
+from nansurfer.engine import DenseEngine, fast_kernels_available
 from nansurfer.errors import ConfigError, DeviceError, NoBrainError, OutputError, WeightsError
 from nansurfer.files import sha256
 from nansurfer.pipeline import Progress, Segmenter, make_options
@@ -354,10 +354,16 @@ class TestSegmenter:
         engine = Segmenter(options).models(SCENE)["axial"].engine
         assert "inp_block.gn1.weight" in engine._network.state_dict()
 
-    def test_threads(self, tiny_weights: Path) -> None:
-        segmenter = Segmenter(make_options(weights=str(tiny_weights), threads=2))
+    @pytest.mark.parametrize("engine", ["reference", "masked"])
+    def test_pytorchs_threads(self, tiny_weights: Path, engine) -> None:
+        segmenter = Segmenter(make_options(weights=str(tiny_weights), threads=3, engine=engine))
         assert segmenter.models(SCENE)
-        assert torch.get_num_threads() == 2
+        assert torch.get_num_threads() == 3
+
+    @pytest.mark.skipif(not fast_kernels_available(), reason="installed without compiled kernels")
+    def test_the_kernels_threads(self, tiny_weights: Path) -> None:
+        segmenter = Segmenter(make_options(weights=str(tiny_weights), threads=3, engine="fast"))
+        assert {model.engine._threads for model in segmenter.models(SCENE).values()} == {3}
 
 
 class TestTooLittleBrain:
