@@ -130,9 +130,10 @@ def use_gpu(number: int) -> None:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether memory ran out; PyTorch tells by the message of a RuntimeError."""
+    """Whether memory ran out; outside of CUDA, PyTorch tells by the message of a RuntimeError only."""
+    pytorch = sys.modules.get("torch")  # whoever did without it did not raise its errors
     told = isinstance(error, RuntimeError) and ("out of memory" in str(error) or "allocate memory" in str(error))
-    return told or isinstance(error, MemoryError)
+    return told or isinstance(error, MemoryError if pytorch is None else (MemoryError, pytorch.OutOfMemoryError))
 
 
 def keep_freed_memory() -> None:

@@ -196,11 +196,10 @@ def load_kernels(*, half: bool = False) -> ctypes.CDLL | None:
     half
         Those that compute in float16; otherwise in float32.
     """
-    for _, kernels in suitable_libraries(half=half):
-        return kernels
-    if not half:
+    kernels = next((kernels for _, kernels in suitable_libraries(half=half)), None)
+    if kernels is None and not half:
         _logger.info("There are no compiled kernels for this processor, so the fast engine cannot be used.")
-    return None
+    return kernels
 
 
 def suitable_libraries(*, half: bool = False) -> Iterator[tuple[str, ctypes.CDLL]]:

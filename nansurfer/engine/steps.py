@@ -344,9 +344,8 @@ class Pool(Step):
 
     def record_blanks(self, pool: Executor, threads: int) -> None:
         """Compute, and keep the input, beside, as that of an empty slice."""
-        kept = pool.submit(self._blank.record, self._features)
-        self.compute()
-        kept.result()
+        for each in [pool.submit(self._blank.record, self._features), pool.submit(self.compute)]:
+            each.result()
 
 
 class Unpool(Step):

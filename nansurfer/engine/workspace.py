@@ -138,7 +138,7 @@ class Workspace:
                 if isinstance(step, (Chain, Pool)):
                     step.record_blanks(pool, threads)
                 else:
-                    step.compute()
+                    pool.submit(step.compute).result()  # rounded as all that will be computed
 
     def _level(self, channels: int, size: tuple[int, int]) -> _Level:
         return _Level(self._network, channels, size, whole=self._recording)

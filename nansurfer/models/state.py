@@ -25,7 +25,7 @@ COUNTER = "num_batches_tracked"
 
 @dataclass(frozen=True)
 class NetworkState:
-    """A FastSurferCNN or a FastSurferVINN in evaluation mode.
+    """A FastSurferCNN or a FastSurferVINN in evaluation mode, whose batch norms add 1e-5 to the variance.
 
     Parameters
     ----------

@@ -58,7 +58,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     if isinstance(content, dict):
         for key in _STATE_KEYS:
             if isinstance(state := content.get(key), dict):
-                return {str(name).removeprefix(_PARALLEL_PREFIX): _as_array(value) for name, value in state.items()}
+                return {str(name).removeprefix(_PARALLEL_PREFIX): as_array(value) for name, value in state.items()}
     raise WeightsError(f"{path} holds no 'model_state'; a checkpoint that FastSurfer wrote is expected.")
 
 
@@ -100,7 +100,8 @@ def _load_plain(path: Path) -> Any:
         raise WeightsError(f"{path} {problem}.") from error
 
 
-def _as_array(value: Any) -> Any:
+def as_array(value: Any) -> Any:
+    """A plain tensor as an array, bfloat16 as float32; anything else as it is."""
     # Sparse, meta or quantised tensors can be in a pickle without breaking any rule of its format.
     plain = isinstance(value, Tensor) and value.layout is torch.strided and value.device.type == "cpu"
     if not plain or value.is_quantized:

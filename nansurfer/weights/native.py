@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -95,8 +95,8 @@ def _read(path: Path) -> tuple[dict[str, str], Arrays]:
     try:
         with safe_open(path, framework="np") as file:
             metadata = file.metadata() or {}
-            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
-    except (SafetensorError, OSError, TypeError) as error:  # TypeError: of a type that NumPy does not have
+            arrays = {name: _array(file, name, path) for name in file.keys()}  # noqa: SIM118 (not a mapping)
+    except (SafetensorError, OSError) as error:
         problem = f"cannot be read as safetensors ({error}); fetch or copy it again"
         raise WeightsError(f"{path} {problem}.") from error
     if metadata.get("format") != FORMAT or not {"model", "view"} <= set(metadata):
@@ -105,3 +105,13 @@ def _read(path: Path) -> tuple[dict[str, str], Arrays]:
             "write it with nansurfer.weights.save_network."
         )
     return metadata, arrays
+
+
+def _array(file: Any, name: str, path: Path) -> Any:
+    try:
+        return file.get_tensor(name)
+    except TypeError:  # bfloat16, which NumPy does not have
+        from nansurfer.weights.checkpoint import as_array
+
+        with safe_open(path, framework="pt") as for_pytorch:
+            return as_array(for_pytorch.get_tensor(name))

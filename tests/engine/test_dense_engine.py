@@ -119,6 +119,16 @@ def test_batches_shrink_until_they_fit(caplog, error) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("precision", "dtype"),
+    [("auto", torch.float32), ("float32", torch.float32), ("float16", torch.float16), ("bfloat16", torch.bfloat16)],
+)
+def test_precision(network, precision, dtype) -> None:
+    engine = DenseEngine(network, replace(CPU, precision=precision))
+    assert engine._dtype is dtype
+    assert {value.dtype for value in engine._network.parameters()} == {dtype}
+
+
 def test_the_cpu_takes_over_from_a_gpu(caplog) -> None:
     class TooSmall(Limited):
         def forward(self, x: Tensor, scale: tuple[float, float]) -> Tensor:

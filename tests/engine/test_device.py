@@ -119,7 +119,7 @@ def test_pytorch_is_asked_for_gpus_where_there_is_a_driver(
 @pytest.mark.parametrize(
     ("error", "expected"),
     [
-        (torch.OutOfMemoryError("CUDA out of memory."), True),
+        (torch.OutOfMemoryError("any text"), True),
         (MemoryError(), True),
         (RuntimeError("MPS backend out of memory (MPS allocated: 9.00 GB)"), True),
         (RuntimeError("shape mismatch"), False),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import logging
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -232,6 +233,14 @@ def test_shares_of_tiles_that_overlap(network) -> None:
 
 
 class TestLibraries:
+    def test_a_thread_that_takes_the_smallest_numbers_for_zero(self) -> None:
+        if (kernels := native.load_kernels()) is None:
+            pytest.skip("installed without compiled kernels")
+        small = np.full(1, 1e-38, np.float32)
+        with ThreadPoolExecutor(1) as other, ThreadPoolExecutor(1, initializer=kernels.flush_denormals) as flushing:
+            assert other.submit(np.multiply, small, small.dtype.type(0.1)).result() > 0
+            assert flushing.submit(np.multiply, small, small.dtype.type(0.1)).result() == 0
+
     def test_every_built_library_belongs_to_the_sources(self) -> None:
         built = [name for name in native.instruction_sets() if build.library_path(name).is_file()]
         if not built:

@@ -38,6 +38,15 @@ def test_float16_round_trip(networks: dict[str, Network], tmp_path: Path) -> Non
     assert int(loaded.get_buffer("encode1.bn1.num_batches_tracked")) == 70_000
 
 
+def test_bfloat16_is_read(networks: dict[str, Network], tmp_path: Path) -> None:
+    state = networks["axial"].state_dict()
+    stored = {name: value.bfloat16() if value.is_floating_point() else value for name, value in state.items()}
+    metadata = {"format": "nansurfer-weights-1", "model": "vinn-compact", "view": "axial"}
+    save_file({name: value.contiguous() for name, value in stored.items()}, tmp_path / "axial.safetensors", metadata)
+    _, loaded = load_network(resolve(tmp_path, views=["axial"]), "axial")
+    assert all(torch.equal(loaded.state_dict()[name], value.to(state[name].dtype)) for name, value in stored.items())
+
+
 def test_float16_is_half_the_size(networks: dict[str, Network], tmp_path: Path) -> None:
     sizes = []
     for dtype in (np.float32, np.float16):
