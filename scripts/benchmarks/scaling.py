@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 SIDE = 256  # pixels of a slice, as the networks' base size
 BLOB_SIGMA = 8.0  # pixels: blobs about as wide as a gyrus with its neighbours
 LEAST_SHARE = 0.1  # below, what every slice costs outweighs what its pixels cost
-SLICES_PER_THREAD = 4  # timed together
+SLICES_PER_THREAD = 4  # timed together, as a run takes many at a time
 LOOKS = {"disc": ("#0072B2", "o"), "blobs": ("#D55E00", "s")}
 
 BoolArray = npt.NDArray[np.bool_]
@@ -114,7 +114,7 @@ def measured(
     compute, policy = ComputeOptions(device="cpu", threads=threads), SkipOptions(nan="background").policy()
     fast, dense = FastEngine(network, compute, policy, counting=False), DenseEngine(network, compute)
     counter = FastEngine(network, compute, policy)
-    n_slices = 1 if threads == 1 else SLICES_PER_THREAD * threads
+    n_slices = SLICES_PER_THREAD * threads
     slices = slices.repeat(n_slices, axis=0)
     zeros = np.zeros((n_slices, SIDE, SIDE, network.classifier.conv.out_channels), np.float16)
     sums = LogitSum(zeros, 1.0, (slice(0, SIDE), slice(0, SIDE)))

@@ -18,6 +18,7 @@ import nibabel as nib
 import numpy as np
 import torch
 import torch.nn.functional as F
+from scipy.ndimage import binary_dilation
 from torch import Tensor
 
 from nansurfer.labels import labels_to_classes
@@ -28,6 +29,10 @@ CONTEXT = 3  # slices on either side of the one that is labelled
 FLUID, INNER_FLUID = 24, 72
 FREESURFER = {INNER_FLUID: 24, 25: 77, 57: 77, 136: 31, 137: 31, 163: 63, 164: 63}
 """FreeSurfer's numbers of what it also has: CSF, white-matter hypointensities (by side in the maps), choroid plexus."""
+LESIONS = {25: 2, 57: 41}
+"""White-matter hypointensities of the maps, and the white matter that healthy heads have there."""
+MAPS_OWN = {24: INNER_FLUID, 31: 136, 63: 163, 77: 25}
+"""What the maps call FreeSurfer's CSF, choroid plexus and white-matter hypointensities."""
 ABSENT = {FLUID: 0, 30: 2, 62: 41, 85: 0}
 """Labels of the maps without a class of their own: fluid around the brain is none, vessels are the white matter they
 lie in."""
@@ -38,16 +43,22 @@ EXTRA_CEREBRAL = range(500, 1000)
 OWN_TONE, SHARED_TONE = 0.25, 0.85
 """How far a structure's brightness departs from the prior on its own, and together with all others, as scanners make
 them differ; the rest of it together with its tissue. 1: in no other way."""
-LIFT = {7: 0.25, 10: 0.35, 11: 0.4, 13: 0.2, 16: 0.2, 17: 0.25, 18: 0.25, 26: 0.4, 28: 0.3, 136: 0.7, 137: 0.7}
+LIFT = {8: 0.4, 10: 0.35, 11: 0.4, 13: 0.2, 16: 0.2, 17: 0.25, 18: 0.25, 26: 0.4, 28: 0.3, 136: 0.7, 137: 0.7}
 """How much brighter a structure may be than its prior, as a share of white matter's contrast to cortex.
-The priors have nuclei as dark as the cortex, thalamus and pallidum well below white matter, and choroid plexus nearly
-as dark as fluid; T1s do not."""
+The priors have nuclei and the cerebellum's cortex as dark as the cerebrum's, thalamus and pallidum well below white
+matter, and choroid plexus nearly as dark as fluid; T1s do not."""
+FOLIATED = (8, 47)
+_FOLIA = 0.25  # most by which folia show, as a share of white matter's contrast to the cerebral cortex
+_FOLIA_SIGMAS = (0.8, 1.6)  # voxels: the band of sizes that they have
 _SUPERFICIAL = 1.3  # most by which white matter beside the cortex resembles it, where all around would be cortex
 _SUPERFICIAL_REACH = 1.5  # standard deviation of "beside", in voxels
 _VEIL = 0.5  # most by which fluid around the brain, with vessels and meninges in it, resembles the cortex on average
 _VEIL_SPREAD = 0.35  # standard deviation of that from place to place
 _FAINT = 0.6  # share of the cortex's contrast to fluid from which on a ventricle is labelled as what is beside it
-_AVERAGED_SHARE = 0.1  # of the slabs, as in an average of many heads
+_SEGMENTED_SHARE = 0.15  # of the slabs, from segmented brains
+_RIM = 3  # voxels of fluid around these, where the maps have all of a head
+_FINE_BEND = 0.45  # most of the fine deformation, in distances between its control points
+_AVERAGED_SHARE = 0.15  # of the slabs, as in an average of many heads
 _UNEVENNESS = 0.1  # most by which a tissue is darker or brighter from place to place, as a standard deviation's share
 _COARSEST = 1.6  # scanned voxels along an axis, in those of the slab
 SPLIT_SIDES = ((2, 41), (25, 57), (30, 62), (136, 163), (137, 164), (26, 58), (28, 60), (17, 53), (18, 54))
@@ -62,14 +73,19 @@ class Atlas:
     Parameters
     ----------
     maps
-        Index of the label at each voxel, uint8 (maps, 256, 256, 256), LIA.
+        Index of the label at each voxel, uint8 (maps, 256, 256, 256), LIA; heads first, then brains alone.
+    heads
+        How many of the maps are heads.
     centers, extents
         Centre of the brain and half its size along each axis, float (maps, 3), in voxels.
     mirrored
-        Index of each label's counterpart in the other hemisphere, (K,).
-    brain, head, cortex, white, ventricle, fluid
+        Index of each label's counterpart in the other hemisphere, int64 (K,).
+    healthy
+        Index of each label, or of the white matter that a lesion lies in, int64 (K,).
+    brain, head, cortex, white, foliated, ventricle, fluid
         Whether a label belongs to the brain; to the head around it, fluid left out; to the cerebral cortex; to the
-        cerebral white matter; to one of the thin ventricles; is the fluid around the brain. Bool (K,).
+        cerebral white matter; to the cerebellar cortex; to one of the thin ventricles; is the fluid around the brain.
+        Bool (K,).
     classes
         View to the class of each label, int64 (K,).
     structures, tissues
@@ -82,13 +98,16 @@ class Atlas:
     """
 
     maps: Tensor
+    heads: int
     centers: Tensor
     extents: Tensor
     mirrored: Tensor
+    healthy: Tensor
     brain: Tensor
     head: Tensor
     cortex: Tensor
     white: Tensor
+    foliated: Tensor
     ventricle: Tensor
     fluid: Tensor
     classes: dict[str, Tensor]
@@ -107,8 +126,14 @@ class Atlas:
 
 
 def load_atlas(folder: Path, device: torch.device) -> Atlas:
-    """The label maps and T1 priors in ``folder`` (``labelmaps/`` and ``labels/``)."""
+    """The label maps and T1 priors in ``folder`` (``labelmaps/`` and ``labels/``).
+
+    What FastSurfer segmented, if ``labels/`` has any, is painted as well: brains alone, with its habits at borders.
+    """
     volumes = [split_fluid(_read_labels(path)) for path in sorted((folder / "labelmaps").glob("seg_*.nii.gz"))]
+    heads = len(volumes)
+    segmented = sorted((folder / "labels").glob("*DKTatlas+aseg.deep.mgz"))
+    volumes += [in_fluid(_read_labels(path)) for path in segmented]
     labels = np.unique(np.concatenate([np.unique(volume) for volume in volumes]))
     index = np.zeros(labels.max() + 1, np.uint8)
     index[labels] = np.arange(labels.size)
@@ -123,13 +148,16 @@ def load_atlas(folder: Path, device: torch.device) -> Atlas:
 
     return Atlas(
         maps=torch.stack([put(index[volume], torch.uint8) for volume in volumes]),
+        heads=heads,
         centers=put(np.array([(low + high) / 2 for low, high in boxes])),
         extents=put(np.array([(high - low) / 2 for low, high in boxes])),
         mirrored=put(index[[other_side(int(label)) for label in labels]], torch.int64),
+        healthy=put(index[[LESIONS.get(int(label), int(label)) for label in labels]], torch.int64),
         brain=put(brain, torch.bool),
         head=put([int(label) in EXTRA_CEREBRAL for label in labels], torch.bool),
         cortex=put(labels >= 1000, torch.bool),
         white=put(np.isin(labels, WHITE_MATTER), torch.bool),
+        foliated=put(np.isin(labels, FOLIATED), torch.bool),
         ventricle=put(np.isin(labels, THIN_VENTRICLES), torch.bool),
         fluid=put(labels == FLUID, torch.bool),
         classes={view: put(labels_to_classes(freesurfer, view), torch.int64) for view in VIEWS},
@@ -165,6 +193,23 @@ def split_fluid(volume: np.ndarray) -> np.ndarray:
     )
     inner = volume[box]
     inner[inner == FLUID] = INNER_FLUID
+    return volume
+
+
+def in_fluid(segmentation: np.ndarray) -> np.ndarray:
+    """A brain in FreeSurfer's labels as a map: numbered as the maps are, with a rim of fluid around it.
+
+    Parameters
+    ----------
+    segmentation
+        Labels, int16 (256, 256, 256), LIA.
+    """
+    volume = segmentation.copy()
+    for label, own in MAPS_OWN.items():
+        volume[segmentation == label] = own
+    brain = segmentation > 0
+    near = binary_dilation(brain, iterations=_RIM) & ~brain
+    volume[near] = FLUID
     return volume
 
 
@@ -253,7 +298,7 @@ class Synthesiser:
     def _slab(self, view: str, slices: int, size: int, voxel_size_mm: float) -> tuple[Tensor, Tensor]:
         stride = 1 + int(self._uniform(0, 4))
         depth = (slices - 1) * stride + 2 * CONTEXT + 1
-        subject = int(self._uniform(0, len(self.atlas.maps)))
+        subject = self._subject()
         grid = self._window(view, subject, (depth, size, size), voxel_size_mm)
         labels = self._deformed_labels(subject, grid)
         mean = self._means()
@@ -267,6 +312,13 @@ class Synthesiser:
         images = torch.stack([image[start : start + 2 * CONTEXT + 1] for start in starts])
         targets = torch.stack([self.atlas.classes[view][labels[start + CONTEXT].long()] for start in starts])
         return images / 255.0, targets
+
+    def _subject(self) -> int:
+        """Index of a label map."""
+        heads, every = self.atlas.heads, len(self.atlas.maps)
+        if every > heads and self._uniform(0, 1) < _SEGMENTED_SHARE:
+            return int(self._uniform(heads, every))
+        return int(self._uniform(0, heads))
 
     def _window(self, view: str, subject: int, shape: tuple[int, int, int], step: float) -> Grid:
         """Where the slab lies: usually over the brain, sometimes elsewhere in the head: face, neck, air."""
@@ -285,15 +337,21 @@ class Synthesiser:
         return Grid(axes, ticks)
 
     def _deformed_labels(self, subject: int, grid: Grid) -> Tensor:
-        """Label indices (S, H, W) of a subject after an affine and an elastic deformation, maybe mirrored."""
+        """Label indices (S, H, W) of a subject after an affine and two elastic deformations, maybe mirrored.
+
+        The coarse one changes the shape of a head, the fine one the sizes of its structures, in which healthy adults
+        differ more than the maps do.
+        """
         atlas = self.atlas
         matrix = self._affine_matrix()
         bend = self._uniform(0.5, 4.0)
-        control = int(self._uniform(5, 11))
+        control, fine_control = int(self._uniform(5, 11)), int(self._uniform(14, 26))
+        fine_bend = self._uniform(0, _FINE_BEND) * VOLUME / (fine_control - 1)
         inside, index = torch.ones((), dtype=torch.bool, device=atlas.device), 0
         for axis in range(3):
             position = grid.combine(matrix[axis]) + atlas.centers[subject, axis]
-            position = (position + bend * self._smooth_field(grid, control)).round_().long()
+            position += bend * self._smooth_field(grid, control) + fine_bend * self._smooth_field(grid, fine_control)
+            position = position.round_().long()
             inside = inside & (position >= 0) & (position < VOLUME)
             index = index * VOLUME + position.clamp_(0, VOLUME - 1)
         labels = torch.where(inside, atlas.maps[subject].view(-1)[index].long(), 0)
@@ -320,15 +378,30 @@ class Synthesiser:
         return rows
 
     def _paint(self, labels: Tensor, mean: Tensor, grid: Grid) -> Tensor:
-        """Intensities (S, H, W): a mean and a deviation per label, white and fine-grained smooth texture."""
+        """Intensities (S, H, W): a mean and a deviation per label, white and in grains of a few voxels."""
         atlas = self.atlas
-        std = (atlas.std + atlas.std_spread * self._randn_of(atlas.tissues)).abs() * self._uniform(0.2, 0.8)
-        white = self._randn(labels.shape)
-        coarse = self._randn((1, 1, *(max(2, n // 3) for n in labels.shape)))
-        smooth = F.interpolate(coarse, size=labels.shape, mode="trilinear")[0, 0]
-        share = self._uniform(0.2, 0.9)
-        texture = share * white + (1 - share) * smooth
-        return self._toward_cortex(mean, labels, grid) + std[labels] * texture
+        std = (atlas.std + atlas.std_spread * self._randn_of(atlas.tissues)).abs() * self._uniform(0.15, 0.6)
+        share = self._uniform(0, 0.7)
+        texture = share * self._randn(labels.shape) + math.sqrt(1 - share**2) * self._grains(labels.shape)
+        image = self._toward_cortex(mean, labels, grid) + std[labels] * texture
+        contrast = mean[atlas.white].mean() - mean[atlas.cortex].mean()
+        return image + self._uniform(0, _FOLIA) * contrast * atlas.foliated[labels] * self._folia(labels.shape)
+
+    def _grains(self, shape: torch.Size) -> Tensor:
+        """Noise of unit variance in grains of 2 to 5 voxels."""
+        size = self._uniform(2, 5)
+        coarse = self._randn((1, 1, *(max(2, round(n / size)) for n in shape)))
+        return 1.8 * F.interpolate(coarse, size=shape, mode="trilinear")[0, 0]  # interpolated is weaker, by 1.5 ** 1.5
+
+    def _folia(self, shape: torch.Size) -> Tensor:
+        """Noise of unit variance in bright and dark bands, as folia and the fissures between them.
+
+        All of it is labelled as cortex.
+        """
+        noise = self._randn(shape)
+        fine, coarse = (_gaussian(noise, [sigma] * 3) for sigma in _FOLIA_SIGMAS)
+        bands = fine - coarse
+        return bands / bands.std()
 
     def _means(self) -> Tensor:
         """Mean intensities (K,) of one T1.
@@ -361,8 +434,9 @@ class Synthesiser:
         return image + share * (cortex - image)
 
     def _averaged(self, image: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """A slab as in an average of many heads: smooth, and each voxel what most heads have there."""
+        """A slab as in an average of many heads: smooth, each voxel what most heads have there, and no lesions."""
         sigmas = [self._uniform(1.0, 2.8)] * 3
+        labels = self.atlas.healthy[labels]
         most, elected = torch.zeros_like(image), labels
         for label in labels.unique():
             votes = _gaussian((labels == label).float(), sigmas)
@@ -404,9 +478,9 @@ class Synthesiser:
     def _degrade(self, image: Tensor, labels: Tensor, grid: Grid) -> Tensor:
         """The painted slab as a scanner and preprocessing would have left it: 0..255, whole numbers."""
         image = image * (self._uniform(0.05, 0.35) * self._smooth_field(grid, 4)).exp()
-        image = image * (self._uniform(70, 200) / self._white_matter_mean)
+        image = image * (self._uniform(80, 190) / self._white_matter_mean)
         image = self._scanned(image)
-        image = 255 * (image / 255).clamp_(0, 1) ** math.exp(self._normal(0, 0.3))
+        image = 255 * (image / 255).clamp_(0, 1) ** math.exp(self._normal(0, 0.25))
         return (image * self._kept(labels, grid)).round_().clamp_(0, 255)
 
     def _scanned(self, image: Tensor) -> Tensor:
@@ -420,7 +494,7 @@ class Synthesiser:
         if interpolated:
             coarse = [max(2, round(n / self._uniform(1, _COARSEST))) for n in shape]
             image = F.interpolate(image[None, None], size=coarse, mode="trilinear")[0, 0]
-        noise = self._uniform(0, 7)
+        noise = self._uniform(0, 5)
         image = torch.hypot(image + noise * self._randn(image.shape), noise * self._randn(image.shape))
         return F.interpolate(image[None, None], size=shape, mode="trilinear")[0, 0] if interpolated else image
 
@@ -460,9 +534,10 @@ class Synthesiser:
         """A smooth random field (S, H, W) of about unit variance, from ``control`` points along each axis."""
         spacing = VOLUME / (control - 1)
         field = 1.6 * self._randn((control + 2,) * 3)
-        bases = [_spline_basis((grid.ticks[axis] + VOLUME / 2) / spacing, control + 2) for axis in range(3)]
+        bases = [_spline_basis((grid.ticks[axis] + VOLUME / 2) / spacing, control + 2) for axis in grid.axes]
+        along = ["xyz"[axis] + "abc"[axis] for axis in grid.axes]  # slices first, for there are few
         order = "".join("xyz"[axis] for axis in grid.axes)
-        return torch.einsum("abc,xa,yb,zc->" + order, field, *bases)
+        return torch.einsum(",".join(["abc", *along]) + "->" + order, field, *bases)
 
     def _rand(self, shape: tuple[int, ...]) -> Tensor:
         return torch.rand(shape, generator=self.generator, device=self.atlas.device)

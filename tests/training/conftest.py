@@ -76,20 +76,23 @@ def optimiser(neighbours: None) -> ModuleType:
 @pytest.fixture(scope="module")
 def atlas(synthesis: ModuleType) -> Any:
     """A head of 60 voxels a side in one map: background, left and right white matter, a parcel, fat; another parcel, a
-    nucleus and fluid do not occur in it."""
+    nucleus and fluid do not occur in it; no label is a lesion."""
     head = torch.zeros((1, 256, 256, 256), dtype=torch.uint8)
     head[0, 98:158, 98:158, 98:158] = 4
     head[0, 102:154, 102:154, 102:154] = 3
     head[0, 106:128, 106:150, 106:150], head[0, 128:150, 106:150, 106:150] = 2, 1
     return synthesis.Atlas(
         maps=head,
+        heads=1,
         centers=torch.tensor([[127.5] * 3]),
         extents=torch.tensor([[26.0] * 3]),
         mirrored=torch.tensor([0, 2, 1, 3, 4, 5, 6, 7]),
+        healthy=torch.arange(8),
         brain=torch.tensor([False, True, True, True, False, True, True, False]),
         head=torch.arange(8) == 4,
         cortex=(torch.arange(8) == 3) | (torch.arange(8) == 5),
         white=(torch.arange(8) == 1) | (torch.arange(8) == 2),
+        foliated=torch.zeros(8, dtype=torch.bool),
         ventricle=torch.zeros(8, dtype=torch.bool),
         fluid=torch.arange(8) == 7,
         classes={view: torch.tensor([0, 1, 19, 35, 0, 36, 9, 0]) for view in ("coronal", "axial", "sagittal")},

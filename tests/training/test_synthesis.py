@@ -37,6 +37,35 @@ def test_structures_of_a_tissue_are_nearly_as_bright_as_each_other(synthesis, at
     assert height.median() == pytest.approx(float(lifted[6]) / 2, abs=0.05)
 
 
+def test_grains_and_folia_are_of_unit_variance_and_some_voxels_wide(synthesis, atlas) -> None:
+    shape = torch.Size((40, 60, 60))
+
+    def similarity(noise: torch.Tensor, distance: int) -> float:
+        return float((noise[..., distance:] * noise[..., :-distance]).mean() / noise.square().mean())
+
+    synthesiser = drawn(synthesis, atlas)
+    grains = [synthesiser._grains(shape) for _ in range(20)]
+    assert torch.stack(grains).std() == pytest.approx(1, abs=0.1)
+    assert all(similarity(noise, 1) > 0.3 and abs(similarity(noise, 10)) < 0.1 for noise in grains)
+    folia = synthesiser._folia(shape)
+    assert folia.std() == pytest.approx(1, abs=1e-5)
+    assert similarity(folia, 1) > 0.3
+    assert similarity(folia, 3) < -0.05  # bands
+
+
+def test_folia_are_painted_in_the_cerebellar_cortex_and_nowhere_else(synthesis, atlas) -> None:
+    labels = torch.full((7, 20, 20), 1)
+    labels[:, :, 10:] = 6
+    foliated = drawn(synthesis, replace(atlas, foliated=torch.arange(8) == 6))
+    grid = foliated._window("coronal", 0, (7, 20, 20), 1.0)
+    mean = torch.tensor([5.0, 160, 160, 95, 100, 95, 95, 40])
+    images = torch.stack([foliated._paint(labels, mean, grid) for _ in range(50)])  # the atlas has no other texture
+    assert (images[..., :10] == 160).all()
+    spread = images[..., 10:].flatten(1).std(dim=1) / 65
+    assert spread.max() < 1.1 * synthesis._FOLIA
+    assert spread.mean() == pytest.approx(synthesis._FOLIA / 2, rel=0.25)
+
+
 def test_white_matter_darkens_toward_the_cortex(synthesis, atlas) -> None:
     labels = torch.full((7, 20, 20), 1)
     labels[:, :, :10] = 3
@@ -88,6 +117,57 @@ def test_an_average_is_smooth_and_has_what_most_heads_have(synthesis, atlas) -> 
     assert (across.diff() >= 0).all()
     assert across[10:14].diff().max() < 50
     assert float(across[11] + across[12]) == pytest.approx(100, abs=0.1)
+
+
+def test_an_average_has_no_lesions_but_is_dark_where_heads_have_them(synthesis, atlas) -> None:
+    labels = torch.full((7, 24, 24), 1)
+    labels[:, 8:16, 8:16] = 6
+    healthy = torch.tensor([0, 1, 2, 3, 4, 5, 1, 7])
+    smooth, elected = drawn(synthesis, replace(atlas, healthy=healthy))._averaged(100.0 * (labels == 1), labels)
+    assert (elected == 1).all()
+    assert smooth[3, 12, 12] < 50 < 99 < smooth[3, 0, 0]
+
+
+def test_a_fine_deformation_changes_the_size_of_a_nucleus(synthesis, atlas, monkeypatch) -> None:
+    offset = torch.arange(256) - 127.5
+    ball = (offset**2 + offset[:, None] ** 2 + offset[:, None, None] ** 2 < 100).to(torch.uint8)
+    nucleus, whole = replace(atlas, maps=ball[None]), ball.sum()
+    grid = synthesis.Grid((0, 1, 2), {axis: torch.arange(40.0) - 19.5 for axis in range(3)})
+
+    def sizes() -> torch.Tensor:
+        found = []
+        for seed in range(40):
+            synthesiser = drawn(synthesis, nucleus, seed)
+            monkeypatch.setattr(synthesiser, "_affine_matrix", lambda: np.eye(3).tolist())
+            synthesiser._mirror = False
+            found.append(synthesiser._deformed_labels(0, grid).sum() / whole)
+        return torch.stack(found)
+
+    fine = sizes()
+    monkeypatch.setattr(synthesis, "_FINE_BEND", 0)
+    coarse = sizes()
+    assert coarse.std() < 0.1 < 0.15 < fine.std() < 0.3
+    assert fine.mean() == pytest.approx(1, abs=0.1)
+
+
+def test_a_segmented_brain_becomes_a_map_in_a_rim_of_fluid(synthesis) -> None:
+    brain = np.zeros((20, 20, 20), np.int16)
+    brain[8:12, 8:12, 8:12] = 2
+    brain[8, 8, 8:12] = 24, 31, 63, 77
+    volume = synthesis.in_fluid(brain)
+    assert volume[8, 8, 8:12].tolist() == [synthesis.INNER_FLUID, 136, 163, 25]
+    assert (volume[brain == 2] == 2).all()
+    assert volume[10, 10, 4:17].tolist() == [0, *[synthesis.FLUID] * 3, *[2] * 4, *[synthesis.FLUID] * 3, 0, 0]
+    assert all(synthesis._freesurfer_label(own) == label for label, own in synthesis.MAPS_OWN.items())
+
+
+def test_segmented_brains_have_their_share_of_the_slabs_however_many(synthesis, atlas) -> None:
+    both = replace(atlas, maps=atlas.maps.expand(3, -1, -1, -1), heads=2)
+    synthesiser = drawn(synthesis, both)
+    subjects = np.bincount([synthesiser._subject() for _ in range(2000)], minlength=3) / 2000
+    assert subjects[2] == pytest.approx(synthesis._SEGMENTED_SHARE, abs=0.03)
+    assert subjects[0] == pytest.approx(subjects[1], abs=0.05)
+    assert all(drawn(synthesis, atlas, seed)._subject() == 0 for seed in range(20))
 
 
 def test_half_of_the_slabs_have_white_noise_and_half_are_interpolated(synthesis, atlas) -> None:
