@@ -29,10 +29,10 @@ CONTEXT = 3  # slices on either side of the one that is labelled
 FLUID, INNER_FLUID = 24, 72
 FREESURFER = {INNER_FLUID: 24, 25: 77, 57: 77, 136: 31, 137: 31, 163: 63, 164: 63}
 """FreeSurfer's numbers of what it also has: CSF, white-matter hypointensities (by side in the maps), choroid plexus."""
+MAPS_OWN = {label: own for own, label in reversed(FREESURFER.items())}
+"""The maps' first number of each of these."""
 LESIONS = {25: 2, 57: 41}
 """White-matter hypointensities of the maps, and the white matter that healthy heads have there."""
-MAPS_OWN = {24: INNER_FLUID, 31: 136, 63: 163, 77: 25}
-"""What the maps call FreeSurfer's CSF, choroid plexus and white-matter hypointensities."""
 ABSENT = {FLUID: 0, 30: 2, 62: 41, 85: 0}
 """Labels of the maps without a class of their own: fluid around the brain is none, vessels are the white matter they
 lie in."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from statistics import median
 
 import pytest
 import torch
@@ -110,10 +109,9 @@ def test_a_sagittal_network_is_taken_over_by_both_sides(train) -> None:
 
 
 def test_the_loss_falls(started, recipe) -> None:
-    run = started(replace(recipe, size=64))
-    losses = [run.train_step() for _ in range(60)]
-    # Medians, since some slices hold nothing but background, which is learnt late.
-    assert median(losses[-9:]) < 0.5 * median(losses[:9])
+    run = started(replace(recipe, size=64, slabs=3))  # one slab may hold nothing but background, which is learnt late
+    losses = [run.train_step() for _ in range(40)]
+    assert sum(losses[-5:]) < 0.5 * sum(losses[:5])
 
 
 def test_bfloat16_loses_about_the_same_and_keeps_float32_weights(started, recipe) -> None:
