@@ -132,6 +132,10 @@ def load_atlas(folder: Path, device: torch.device) -> Atlas:
     """
     volumes = [split_fluid(_read_labels(path)) for path in sorted((folder / "labelmaps").glob("seg_*.nii.gz"))]
     heads = len(volumes)
+    if not heads:
+        raise SystemExit(
+            f"{folder / 'labelmaps'} has no seg_*.nii.gz; --data is the folder with labelmaps/ and labels/."
+        )
     segmented = sorted((folder / "labels").glob("*DKTatlas+aseg.deep.mgz"))
     volumes += [in_fluid(_read_labels(path)) for path in segmented]
     labels = np.unique(np.concatenate([np.unique(volume) for volume in volumes]))
@@ -172,7 +176,10 @@ def load_atlas(folder: Path, device: torch.device) -> Atlas:
 
 
 def _read_labels(path: Path) -> np.ndarray:
-    return np.asanyarray(nib.load(path).dataobj).astype(np.int16)
+    image = nib.load(path)
+    if image.shape != (VOLUME,) * 3 or nib.aff2axcodes(image.affine) != ("L", "I", "A"):
+        raise SystemExit(f"{path} is not conformed: labels are painted from {VOLUME}x{VOLUME}x{VOLUME} voxels, LIA.")
+    return np.asanyarray(image.dataobj).astype(np.int16)
 
 
 def split_fluid(volume: np.ndarray) -> np.ndarray:

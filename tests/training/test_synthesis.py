@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import pytest
 import torch
@@ -203,6 +204,14 @@ def test_fluid_between_the_thalami_is_csf_and_no_other(synthesis) -> None:
     assert [(places.min(), places.max()) for places in np.nonzero(inner)] == [(17, 23), (11, 26), (14, 28)]
     assert inner.sum() == 7 * 16 * 15
     assert (split == volume)[~inner].all()
+
+
+def test_what_cannot_be_painted_is_told_in_a_sentence(synthesis, tmp_path) -> None:
+    with pytest.raises(SystemExit, match=r"labelmaps has no seg_\*\.nii\.gz; --data is"):
+        synthesis.load_atlas(tmp_path, torch.device("cpu"))
+    nib.save(nib.Nifti1Image(np.zeros((4, 4, 4), np.int16), np.eye(4)), tmp_path / "small.nii.gz")
+    with pytest.raises(SystemExit, match=r"small\.nii\.gz is not conformed: .*256x256x256 voxels, LIA\."):
+        synthesis._read_labels(tmp_path / "small.nii.gz")
 
 
 def test_every_label_is_freesurfers_or_none(synthesis) -> None:
