@@ -58,6 +58,10 @@ _FAINT = 0.6  # share of the cortex's contrast to fluid from which on a ventricl
 _SEGMENTED_SHARE = 0.15  # of the slabs, from segmented brains
 _RIM = 3  # voxels of fluid around these, where the maps have all of a head
 _FINE_BEND = 0.45  # most of the fine deformation, in distances between its control points
+_MISFIT = (0.4, 1.6)  # by how much an image's borders lie beside the labels', as a standard deviation in voxels
+_FITTED = 0.3  # share of that for labels that fit the image better
+_SPECK = 0.8  # most by which a speck resembles fluid or white matter
+_SPECKLESS = 1.8  # standard deviations of grains within which there are none
 _AVERAGED_SHARE = 0.15  # of the slabs, as in an average of many heads
 _UNEVENNESS = 0.1  # most by which a tissue is darker or brighter from place to place, as a standard deviation's share
 _COARSEST = 1.6  # scanned voxels along an axis, in those of the slab
@@ -93,6 +97,9 @@ class Atlas:
         several structures may belong.
     lift
         What :data:`LIFT` says of each label, float (K,).
+    fitted
+        Whether a label fits the image well, as those of cerebral cortex and white matter do, which come from surfaces,
+        bool (K,); what is around the brain counts as such.
     mean, mean_spread, std, std_spread
         Normal priors of each label's mean intensity and standard deviation, float (K,), on a 0..255 scale.
     """
@@ -114,6 +121,7 @@ class Atlas:
     structures: Tensor
     tissues: Tensor
     lift: Tensor
+    fitted: Tensor
     mean: Tensor
     mean_spread: Tensor
     std: Tensor
@@ -143,6 +151,7 @@ def load_atlas(folder: Path, device: torch.device) -> Atlas:
     index[labels] = np.arange(labels.size)
     freesurfer = np.array([_freesurfer_label(int(label)) for label in labels])
     brain = freesurfer > 0
+    fitted = ~brain | (labels >= 1000) | np.isin(labels, WHITE_MATTER)
     boxes = [_bounds(brain[index[volume]]) for volume in volumes]
     tissues = _tissues(folder / "labels", labels)
     priors = _intensity_priors(folder / "labels")[:, tissues]
@@ -168,6 +177,7 @@ def load_atlas(folder: Path, device: torch.device) -> Atlas:
         structures=put(np.unique([_structure(int(label)) for label in labels], return_inverse=True)[1], torch.int64),
         tissues=put(tissues, torch.int64),
         lift=put([LIFT.get(_structure(int(label)), 0) for label in labels]),
+        fitted=put(fitted, torch.bool),
         mean=put(priors[0]),
         mean_spread=put(priors[1]),
         std=put(priors[2]),
@@ -307,9 +317,9 @@ class Synthesiser:
         depth = (slices - 1) * stride + 2 * CONTEXT + 1
         subject = self._subject()
         grid = self._window(view, subject, (depth, size, size), voxel_size_mm)
-        labels = self._deformed_labels(subject, grid)
+        labels, seen = self._deformed_labels(subject, grid)
         mean = self._means()
-        image = self._paint(labels, mean, grid) * self._drift(labels, grid)
+        image = self._paint(seen, mean, grid) * self._drift(seen, grid)
         if self._uniform(0, 1) < _AVERAGED_SHARE:
             image, labels = self._averaged(image, labels)
         image = self._blur(image)
@@ -343,26 +353,36 @@ class Synthesiser:
         }
         return Grid(axes, ticks)
 
-    def _deformed_labels(self, subject: int, grid: Grid) -> Tensor:
+    def _deformed_labels(self, subject: int, grid: Grid) -> tuple[Tensor, Tensor]:
         """Label indices (S, H, W) of a subject after an affine and two elastic deformations, maybe mirrored.
 
         The coarse one changes the shape of a head, the fine one the sizes of its structures, in which healthy adults
-        differ more than the maps do.
+        differ more than the maps do. The second labels are those that the image shows: FreeSurfer's borders are
+        smooth, and miss by a voxel what anatomy and noise make of them.
         """
         atlas = self.atlas
         matrix = self._affine_matrix()
         bend = self._uniform(0.5, 4.0)
         control, fine_control = int(self._uniform(5, 11)), int(self._uniform(14, 26))
         fine_bend = self._uniform(0, _FINE_BEND) * VOLUME / (fine_control - 1)
-        inside, index = torch.ones((), dtype=torch.bool, device=atlas.device), 0
+        places = []
         for axis in range(3):
             position = grid.combine(matrix[axis]) + atlas.centers[subject, axis]
             position += bend * self._smooth_field(grid, control) + fine_bend * self._smooth_field(grid, fine_control)
-            position = position.round_().long()
-            inside = inside & (position >= 0) & (position < VOLUME)
-            index = index * VOLUME + position.clamp_(0, VOLUME - 1)
-        labels = torch.where(inside, atlas.maps[subject].view(-1)[index].long(), 0)
-        return atlas.mirrored[labels] if self._mirror else labels
+            places.append(position)
+        labels = self._labels_at(subject, places)
+        misfit = self._uniform(*_MISFIT) * torch.where(atlas.fitted[labels], _FITTED, 1)
+        return labels, self._labels_at(subject, [place + misfit * self._grains(labels.shape) for place in places])
+
+    def _labels_at(self, subject: int, places: list[Tensor]) -> Tensor:
+        """Label indices (S, H, W) of a subject at positions in voxels, one tensor an axis; mirrored, if its head is."""
+        inside, index = torch.ones((), dtype=torch.bool, device=self.atlas.device), 0
+        for position in places:
+            nearest = position.round().long()
+            inside = inside & (nearest >= 0) & (nearest < VOLUME)
+            index = index * VOLUME + nearest.clamp_(0, VOLUME - 1)
+        labels = torch.where(inside, self.atlas.maps[subject].view(-1)[index].long(), 0)
+        return self.atlas.mirrored[labels] if self._mirror else labels
 
     def _affine_matrix(self) -> list[list[float]]:
         """Rows of a 3x3 matrix from output to label-map offsets (mm); remembers whether it mirrors."""
@@ -390,9 +410,18 @@ class Synthesiser:
         std = (atlas.std + atlas.std_spread * self._randn_of(atlas.tissues)).abs() * self._uniform(0.15, 0.6)
         share = self._uniform(0, 0.7)
         texture = share * self._randn(labels.shape) + math.sqrt(1 - share**2) * self._grains(labels.shape)
-        image = self._toward_cortex(mean, labels, grid) + std[labels] * texture
+        image = self._specked(self._toward_cortex(mean, labels, grid), labels, mean) + std[labels] * texture
         contrast = mean[atlas.white].mean() - mean[atlas.cortex].mean()
         return image + self._uniform(0, _FOLIA) * contrast * atlas.foliated[labels] * self._folia(labels.shape)
+
+    def _specked(self, image: Tensor, labels: Tensor, mean: Tensor) -> Tensor:
+        """An image with specks, dark as fluid or bright as white matter, in nuclei and cerebellum.
+
+        Vessels, the fluid around them, fibres and folia, all smaller than what FreeSurfer labels.
+        """
+        atlas, grains = self.atlas, self._grains(labels.shape)
+        share = self._uniform(0, _SPECK) * (2 * (grains.abs() - _SPECKLESS)).clamp(0, 1) * ~atlas.fitted[labels]
+        return image + share * (torch.where(grains < 0, mean[atlas.fluid].mean(), mean[atlas.white].mean()) - image)
 
     def _grains(self, shape: torch.Size) -> Tensor:
         """Noise of unit variance in grains of 2 to 5 voxels."""

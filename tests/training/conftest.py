@@ -99,6 +99,7 @@ def atlas(synthesis: ModuleType) -> Any:
         structures=torch.tensor([0, 1, 1, 2, 3, 2, 4, 5]),
         tissues=torch.tensor([0, 2, 2, 3, 4, 3, 3, 1]),
         lift=torch.tensor([0.0, 0, 0, 0, 0, 0, 0.5, 0]),
+        fitted=torch.arange(8) != 6,
         mean=torch.tensor([5.0, 160, 160, 95, 100, 95, 95, 40]),
         mean_spread=torch.tensor([1.0, 20, 20, 12, 10, 12, 12, 10]),
         std=torch.zeros(8),

@@ -57,7 +57,8 @@ def test_grains_and_folia_are_of_unit_variance_and_some_voxels_wide(synthesis, a
 def test_folia_are_painted_in_the_cerebellar_cortex_and_nowhere_else(synthesis, atlas) -> None:
     labels = torch.full((7, 20, 20), 1)
     labels[:, :, 10:] = 6
-    foliated = drawn(synthesis, replace(atlas, foliated=torch.arange(8) == 6))
+    everywhere = torch.ones(8, dtype=torch.bool)  # labels fit: no specks
+    foliated = drawn(synthesis, replace(atlas, foliated=torch.arange(8) == 6, fitted=everywhere))
     grid = foliated._window("coronal", 0, (7, 20, 20), 1.0)
     mean = torch.tensor([5.0, 160, 160, 95, 100, 95, 95, 40])
     images = torch.stack([foliated._paint(labels, mean, grid) for _ in range(50)])  # the atlas has no other texture
@@ -65,6 +66,21 @@ def test_folia_are_painted_in_the_cerebellar_cortex_and_nowhere_else(synthesis, 
     spread = images[..., 10:].flatten(1).std(dim=1) / 65
     assert spread.max() < 1.1 * synthesis._FOLIA
     assert spread.mean() == pytest.approx(synthesis._FOLIA / 2, rel=0.25)
+
+
+def test_specks_are_few_and_lie_in_nuclei_alone(synthesis, atlas) -> None:
+    labels = torch.full((7, 40, 40), 1)
+    labels[:, :, 10:] = 6
+    mean = torch.tensor([5.0, 160, 160, 95, 100, 95, 110, 40])
+    synthesiser = drawn(synthesis, atlas)
+    images = torch.stack([synthesiser._specked(mean[labels], labels, mean) for _ in range(50)])
+    assert (images[..., :10] == 160).all()
+    nuclei = images[..., 10:]
+    assert 40 < nuclei.min() < 60  # fluid has 40
+    assert 140 < nuclei.max() < 160
+    darker, brighter = ((sign * (nuclei - 110) > 0).float().mean() for sign in (-1, 1))
+    assert 0.01 < darker < 0.06
+    assert 0.01 < brighter < 0.06
 
 
 def test_white_matter_darkens_toward_the_cortex(synthesis, atlas) -> None:
@@ -141,7 +157,7 @@ def test_a_fine_deformation_changes_the_size_of_a_nucleus(synthesis, atlas, monk
             synthesiser = drawn(synthesis, nucleus, seed)
             monkeypatch.setattr(synthesiser, "_affine_matrix", lambda: np.eye(3).tolist())
             synthesiser._mirror = False
-            found.append(synthesiser._deformed_labels(0, grid).sum() / whole)
+            found.append(synthesiser._deformed_labels(0, grid)[0].sum() / whole)
         return torch.stack(found)
 
     fine = sizes()
@@ -149,6 +165,30 @@ def test_a_fine_deformation_changes_the_size_of_a_nucleus(synthesis, atlas, monk
     coarse = sizes()
     assert coarse.std() < 0.1 < 0.15 < fine.std() < 0.3
     assert fine.mean() == pytest.approx(1, abs=0.1)
+
+
+def test_an_image_misses_borders_by_a_voxel_and_fitted_ones_by_less(synthesis, atlas, monkeypatch) -> None:
+    half = torch.zeros((256, 256, 256), dtype=torch.uint8)
+    half[:128] = 1
+    grid = synthesis.Grid((0, 1, 2), {axis: torch.arange(40.0) - 19.5 for axis in range(3)})
+    monkeypatch.setattr(synthesis, "_FINE_BEND", 0)
+
+    def shift(label: int) -> float:
+        """Mean distance from the labels' border to the image's, in voxels."""
+        found = []
+        for seed in range(20):
+            synthesiser = drawn(synthesis, replace(atlas, maps=(label * half)[None]), seed)
+            monkeypatch.setattr(synthesiser, "_affine_matrix", lambda: np.eye(3).tolist())
+            synthesiser._mirror = False
+            labels, seen = synthesiser._deformed_labels(0, grid)
+            found.append((labels != seen).sum() / labels[0].numel())
+        return float(torch.stack(found).mean())
+
+    nucleus, fitted = shift(6), shift(1)
+    assert 0.4 < nucleus < 1.2
+    assert 0 < fitted < 0.5 * nucleus
+    monkeypatch.setattr(synthesis, "_MISFIT", (0, 0))
+    assert shift(6) == 0
 
 
 def test_a_segmented_brain_becomes_a_map_in_a_rim_of_fluid(synthesis) -> None:
