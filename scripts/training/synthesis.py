@@ -37,6 +37,7 @@ ABSENT = {FLUID: 0, 30: 2, 62: 41, 85: 0}
 """Labels of the maps without a class of their own: fluid around the brain is none, vessels are the white matter they
 lie in."""
 THALAMI, WHITE_MATTER = (10, 49), (2, 41)
+LATERAL_VENTRICLES = (4, 43)
 THIN_VENTRICLES = (5, 44, 14, 15, INNER_FLUID)
 INNER_FLUID_BOX = ((-0.3, 0.3), (-0.9, 0.6), (-0.65, 0.85))  # LIA; the box around both thalami is -1..1 along each axis
 EXTRA_CEREBRAL = range(500, 1000)
@@ -58,9 +59,9 @@ _FAINT = 0.6  # share of the cortex's contrast to fluid from which on a ventricl
 _SEGMENTED_SHARE = 0.15  # of the slabs, from segmented brains
 _RIM = 3  # voxels of fluid around these, where the maps have all of a head
 _FINE_BEND = 0.45  # most of the fine deformation, in distances between its control points
-_MISFIT = (0.4, 1.6)  # by how much an image's borders lie beside the labels', as a standard deviation in voxels
+_MISFIT = 1.0  # most by which an image's borders lie beside the labels', as a standard deviation in voxels
 _FITTED = 0.3  # share of that for labels that fit the image better
-_SPECK = 0.8  # most by which a speck resembles fluid or white matter
+_SPECK = 0.5  # most by which a speck resembles fluid or white matter
 _SPECKLESS = 1.8  # standard deviations of grains within which there are none
 _AVERAGED_SHARE = 0.15  # of the slabs, as in an average of many heads
 _UNEVENNESS = 0.1  # most by which a tissue is darker or brighter from place to place, as a standard deviation's share
@@ -98,8 +99,8 @@ class Atlas:
     lift
         What :data:`LIFT` says of each label, float (K,).
     fitted
-        Whether a label fits the image well, as those of cerebral cortex and white matter do, which come from surfaces,
-        bool (K,); what is around the brain counts as such.
+        Whether a label fits the image well, bool (K,), as those of cerebral cortex and white matter do, which come from
+        surfaces, and those of fluid, which is dark; what is around the brain counts as such.
     mean, mean_spread, std, std_spread
         Normal priors of each label's mean intensity and standard deviation, float (K,), on a 0..255 scale.
     """
@@ -151,7 +152,7 @@ def load_atlas(folder: Path, device: torch.device) -> Atlas:
     index[labels] = np.arange(labels.size)
     freesurfer = np.array([_freesurfer_label(int(label)) for label in labels])
     brain = freesurfer > 0
-    fitted = ~brain | (labels >= 1000) | np.isin(labels, WHITE_MATTER)
+    fitted = ~brain | (labels >= 1000) | np.isin(labels, (*WHITE_MATTER, *LATERAL_VENTRICLES, *THIN_VENTRICLES))
     boxes = [_bounds(brain[index[volume]]) for volume in volumes]
     tissues = _tissues(folder / "labels", labels)
     priors = _intensity_priors(folder / "labels")[:, tissues]
@@ -371,7 +372,7 @@ class Synthesiser:
             position += bend * self._smooth_field(grid, control) + fine_bend * self._smooth_field(grid, fine_control)
             places.append(position)
         labels = self._labels_at(subject, places)
-        misfit = self._uniform(*_MISFIT) * torch.where(atlas.fitted[labels], _FITTED, 1)
+        misfit = self._uniform(0, _MISFIT) * torch.where(atlas.fitted[labels], _FITTED, 1)
         return labels, self._labels_at(subject, [place + misfit * self._grains(labels.shape) for place in places])
 
     def _labels_at(self, subject: int, places: list[Tensor]) -> Tensor:

@@ -76,8 +76,8 @@ def test_specks_are_few_and_lie_in_nuclei_alone(synthesis, atlas) -> None:
     images = torch.stack([synthesiser._specked(mean[labels], labels, mean) for _ in range(50)])
     assert (images[..., :10] == 160).all()
     nuclei = images[..., 10:]
-    assert 40 < nuclei.min() < 60  # fluid has 40
-    assert 140 < nuclei.max() < 160
+    assert 75 <= nuclei.min() < 80  # half-way to fluid, which has 40
+    assert 130 < nuclei.max() <= 135  # and to white matter
     darker, brighter = ((sign * (nuclei - 110) > 0).float().mean() for sign in (-1, 1))
     assert 0.01 < darker < 0.06
     assert 0.01 < brighter < 0.06
@@ -185,9 +185,9 @@ def test_an_image_misses_borders_by_a_voxel_and_fitted_ones_by_less(synthesis, a
         return float(torch.stack(found).mean())
 
     nucleus, fitted = shift(6), shift(1)
-    assert 0.4 < nucleus < 1.2
+    assert 0.25 < nucleus < 0.75
     assert 0 < fitted < 0.5 * nucleus
-    monkeypatch.setattr(synthesis, "_MISFIT", (0, 0))
+    monkeypatch.setattr(synthesis, "_MISFIT", 0)
     assert shift(6) == 0
 
 
