@@ -100,7 +100,7 @@ class Atlas:
         What :data:`LIFT` says of each label, float (K,).
     fitted
         Whether a label fits the image well, bool (K,), as those of cerebral cortex and white matter do, which come from
-        surfaces, and those of fluid, which is dark; what is around the brain counts as such.
+        surfaces, those of fluid, which is dark, and what is around the brain.
     mean, mean_spread, std, std_spread
         Normal priors of each label's mean intensity and standard deviation, float (K,), on a 0..255 scale.
     """
@@ -152,7 +152,6 @@ def load_atlas(folder: Path, device: torch.device) -> Atlas:
     index[labels] = np.arange(labels.size)
     freesurfer = np.array([_freesurfer_label(int(label)) for label in labels])
     brain = freesurfer > 0
-    fitted = ~brain | (labels >= 1000) | np.isin(labels, (*WHITE_MATTER, *LATERAL_VENTRICLES, *THIN_VENTRICLES))
     boxes = [_bounds(brain[index[volume]]) for volume in volumes]
     tissues = _tissues(folder / "labels", labels)
     priors = _intensity_priors(folder / "labels")[:, tissues]
@@ -178,7 +177,7 @@ def load_atlas(folder: Path, device: torch.device) -> Atlas:
         structures=put(np.unique([_structure(int(label)) for label in labels], return_inverse=True)[1], torch.int64),
         tissues=put(tissues, torch.int64),
         lift=put([LIFT.get(_structure(int(label)), 0) for label in labels]),
-        fitted=put(fitted, torch.bool),
+        fitted=put([_fitted(int(label)) for label in labels], torch.bool),
         mean=put(priors[0]),
         mean_spread=put(priors[1]),
         std=put(priors[2]),
@@ -235,6 +234,12 @@ def _freesurfer_label(label: int) -> int:
     if label in EXTRA_CEREBRAL:
         return 0
     return FREESURFER.get(label, ABSENT.get(label, label))
+
+
+def _fitted(label: int) -> bool:
+    """Whether a label's borders are nearly those that a T1 shows."""
+    inside = (*WHITE_MATTER, *LATERAL_VENTRICLES, *THIN_VENTRICLES)
+    return label >= 1000 or label in inside or not _freesurfer_label(label)
 
 
 def other_side(label: int) -> int:

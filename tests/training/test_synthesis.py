@@ -257,3 +257,8 @@ def test_what_cannot_be_painted_is_told_in_a_sentence(synthesis, tmp_path) -> No
 def test_every_label_is_freesurfers_or_none(synthesis) -> None:
     known = {synthesis.FLUID: 0, synthesis.INNER_FLUID: 24, 25: 77, 57: 77, 62: 41, 85: 0, 164: 63, 515: 0, 17: 17}
     assert {label: synthesis._freesurfer_label(label) for label in known} == known
+
+
+def test_labels_of_surfaces_fluid_and_surroundings_fit_the_image(synthesis) -> None:
+    fitted = {0, 2, 41, 1003, 2029, 4, 43, 5, 14, 15, 24, 72, 515}
+    assert {label for label in (*fitted, 8, 10, 13, 17, 25, 46, 60, 136) if synthesis._fitted(label)} == fitted
