@@ -108,6 +108,7 @@ def test_a_sagittal_network_is_taken_over_by_both_sides(train) -> None:
     assert train._map_classes(rows, 51).flatten().tolist() == list(range(51))
 
 
+@pytest.mark.slow
 def test_the_loss_falls(started, recipe) -> None:
     run = started(replace(recipe, size=64, slabs=3))  # one slab may hold nothing but background, which is learnt late
     losses = [run.train_step() for _ in range(50)]
