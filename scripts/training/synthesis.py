@@ -21,8 +21,9 @@ import torch.nn.functional as F
 from scipy.ndimage import binary_dilation
 from torch import Tensor
 
+from nansurfer.errors import NansurferError
 from nansurfer.labels import labels_to_classes
-from nansurfer.volume import VIEWS
+from nansurfer.volume import VIEWS, read_labels
 
 VOLUME = 256  # side of the conformed cube, in voxels of 1 mm
 CONTEXT = 3  # slices on either side of the one that is labelled
@@ -186,7 +187,10 @@ def load_atlas(folder: Path, device: torch.device) -> Atlas:
 
 
 def _read_labels(path: Path) -> np.ndarray:
-    image = nib.load(path)
+    try:
+        image = read_labels(path)
+    except NansurferError as error:
+        raise SystemExit(str(error)) from error
     if image.shape != (VOLUME,) * 3 or nib.aff2axcodes(image.affine) != ("L", "I", "A"):
         raise SystemExit(f"{path} is not conformed: labels are painted from {VOLUME}x{VOLUME}x{VOLUME} voxels, LIA.")
     return np.asanyarray(image.dataobj).astype(np.int16)

@@ -252,9 +252,12 @@ def test_fluid_between_the_thalami_is_csf_and_no_other(synthesis) -> None:
 def test_what_cannot_be_painted_is_told_in_a_sentence(synthesis, tmp_path) -> None:
     with pytest.raises(SystemExit, match=r"labelmaps has no seg_\*\.nii\.gz; --data is"):
         synthesis.load_atlas(tmp_path, torch.device("cpu"))
-    nib.save(nib.Nifti1Image(np.zeros((4, 4, 4), np.int16), np.eye(4)), tmp_path / "small.nii.gz")
+    nib.save(nib.Nifti1Image(np.zeros((16, 16, 16), np.int16), np.eye(4)), tmp_path / "small.nii.gz")
     with pytest.raises(SystemExit, match=r"small\.nii\.gz is not conformed: .*256x256x256 voxels, LIA\."):
         synthesis._read_labels(tmp_path / "small.nii.gz")
+    (tmp_path / "damaged.nii.gz").write_bytes(b"no image")
+    with pytest.raises(SystemExit, match=r"damaged\.nii\.gz is not an image"):
+        synthesis._read_labels(tmp_path / "damaged.nii.gz")
 
 
 def test_every_label_is_freesurfers_or_none(synthesis) -> None:
