@@ -13,11 +13,11 @@ from functools import partial
 import nibabel as nib
 import numpy as np
 import numpy.typing as npt
+from atlas import other_side
 from nibabel.affines import apply_affine, from_matvec, voxel_sizes
 from nibabel.spatialimages import SpatialImage
 from scipy.ndimage import affine_transform
 from scipy.spatial.transform import Rotation
-from synthesis import other_side
 
 DEGREES = (10.0, 10.0, 10.0)  # a head that lies badly in the coil: 17 degrees in all
 SHIFT_MM = (6.0, -5.0, 7.0)  # no multiples of four, of which two poolings would notice nothing

@@ -13,8 +13,9 @@ import argparse
 from pathlib import Path
 
 import torch
+from atlas import load_atlas
 from losses import class_weights, undo_class_weights
-from synthesis import Synthesiser, load_atlas
+from synthesis import Synthesiser
 from torch import nn
 from train import CHECKPOINT
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from synthesis import Atlas
+from atlas import Atlas
 from torch import Tensor, nn
 
 BORDER_FACTOR = 2.0

@@ -12,44 +12,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from pathlib import Path
 
-import nibabel as nib
-import numpy as np
 import torch
 import torch.nn.functional as F
-from scipy.ndimage import binary_dilation
+from atlas import VOLUME, Atlas
 from torch import Tensor
 
-from nansurfer.errors import NansurferError
-from nansurfer.labels import labels_to_classes
-from nansurfer.volume import VIEWS, read_labels
-
-VOLUME = 256  # side of the conformed cube, in voxels of 1 mm
 CONTEXT = 3  # slices on either side of the one that is labelled
-FLUID, INNER_FLUID = 24, 72
-FREESURFER = {INNER_FLUID: 24, 25: 77, 57: 77, 136: 31, 137: 31, 163: 63, 164: 63}
-"""FreeSurfer's numbers of what it also has: CSF, white-matter hypointensities (by side in the maps), choroid plexus."""
-MAPS_OWN = {label: own for own, label in reversed(FREESURFER.items())}
-"""The maps' first number of each of these."""
-LESIONS = {25: 2, 57: 41}
-"""White-matter hypointensities of the maps, and the white matter that healthy heads have there."""
-ABSENT = {FLUID: 0, 30: 2, 62: 41, 85: 0}
-"""Labels of the maps without a class of their own: fluid around the brain is none, vessels are the white matter they
-lie in."""
-THALAMI, WHITE_MATTER = (10, 49), (2, 41)
-LATERAL_VENTRICLES = (4, 43)
-THIN_VENTRICLES = (5, 44, 14, 15, INNER_FLUID)
-INNER_FLUID_BOX = ((-0.3, 0.3), (-0.9, 0.6), (-0.65, 0.85))  # LIA; the box around both thalami is -1..1 along each axis
-EXTRA_CEREBRAL = range(500, 1000)
 OWN_TONE, SHARED_TONE = 0.25, 0.85
 """How far a structure's brightness departs from the prior on its own, and together with all others, as scanners make
 them differ; the rest of it together with its tissue. 1: in no other way."""
-LIFT = {8: 0.4, 10: 0.35, 11: 0.4, 13: 0.2, 16: 0.2, 17: 0.25, 18: 0.25, 26: 0.4, 28: 0.3, 136: 0.7, 137: 0.7}
-"""How much brighter a structure may be than its prior, as a share of white matter's contrast to cortex.
-The priors have nuclei and the cerebellum's cortex as dark as the cerebrum's, thalamus and pallidum well below white
-matter, and choroid plexus nearly as dark as fluid; T1s do not."""
-FOLIATED = (8, 47)
 _FOLIA = 0.25  # most by which folia show, as a share of white matter's contrast to the cerebral cortex
 _FOLIA_SIGMAS = (0.8, 1.6)  # voxels: the band of sizes that they have
 _SUPERFICIAL = 1.3  # most by which white matter beside the cortex resembles it, where all around would be cortex
@@ -58,228 +30,17 @@ _VEIL = 0.5  # most by which fluid around the brain, with vessels and meninges i
 _VEIL_SPREAD = 0.35  # standard deviation of that from place to place
 _FAINT = 0.6  # share of the cortex's contrast to fluid from which on a ventricle is labelled as what is beside it
 _SEGMENTED_SHARE = 0.15  # of the slabs, from segmented brains
-_RIM = 3  # voxels of fluid around these, where the maps have all of a head
 _FINE_BEND = 0.45  # most of the fine deformation, in distances between its control points
 _MISFIT = 1.0  # most by which an image's borders lie beside the labels', as a standard deviation in voxels
 _FITTED = 0.3  # share of that for labels that fit the image better
 _SPECK = 0.5  # most by which a speck resembles fluid or white matter
 _SPECKLESS = 1.8  # standard deviations of grains within which there are none
-_AVERAGED_SHARE = 0.15  # of the slabs, as in an average of many heads
+_AVERAGED_SHARE = 0.15  # of the slabs, from averages of many heads
+_AVERAGED = (15, 40)  # heads in one
+_STRAY, _STRAY_LINEAR = 2.0, 0.03  # most by which a head of it is misplaced (standard deviation, mm) and misshaped
+_WHITE_REACH = 1.5  # standard deviation, in voxels, of "beside" where nuclei become white matter
 _UNEVENNESS = 0.1  # most by which a tissue is darker or brighter from place to place, as a standard deviation's share
 _COARSEST = 1.6  # scanned voxels along an axis, in those of the slab
-SPLIT_SIDES = ((2, 41), (25, 57), (30, 62), (136, 163), (137, 164), (26, 58), (28, 60), (17, 53), (18, 54))
-SPLIT_SIDES += ((3, 42), (29, 61), (31, 63))  # FreeSurfer's, not in the maps
-SPLIT_SIDES += tuple((left, left + 39) for left in (4, 5, 7, 8, 10, 11, 12, 13))
-
-
-@dataclass(frozen=True)
-class Atlas:
-    """Label maps and what is known of each of their labels; K labels occur in all.
-
-    Parameters
-    ----------
-    maps
-        Index of the label at each voxel, uint8 (maps, 256, 256, 256), LIA; heads first, then brains alone.
-    heads
-        How many of the maps are heads.
-    centers, extents
-        Centre of the brain and half its size along each axis, float (maps, 3), in voxels.
-    mirrored
-        Index of each label's counterpart in the other hemisphere, int64 (K,).
-    healthy
-        Index of each label, or of the white matter that a lesion lies in, int64 (K,).
-    brain, head, cortex, white, foliated, ventricle, fluid
-        Whether a label belongs to the brain; to the head around it, fluid left out; to the cerebral cortex; to the
-        cerebral white matter; to the cerebellar cortex; to one of the thin ventricles; is the fluid around the brain.
-        Bool (K,).
-    classes
-        View to the class of each label, int64 (K,).
-    structures, tissues
-        Index of each label's structure, int64 (K,): both sides and all of the cortex are one; of its tissue, to which
-        several structures may belong.
-    lift
-        What :data:`LIFT` says of each label, float (K,).
-    fitted
-        Whether a label fits the image well, bool (K,), as those of cerebral cortex and white matter do, which come from
-        surfaces, those of fluid, which is dark, and what is around the brain.
-    mean, mean_spread, std, std_spread
-        Normal priors of each label's mean intensity and standard deviation, float (K,), on a 0..255 scale.
-    """
-
-    maps: Tensor
-    heads: int
-    centers: Tensor
-    extents: Tensor
-    mirrored: Tensor
-    healthy: Tensor
-    brain: Tensor
-    head: Tensor
-    cortex: Tensor
-    white: Tensor
-    foliated: Tensor
-    ventricle: Tensor
-    fluid: Tensor
-    classes: dict[str, Tensor]
-    structures: Tensor
-    tissues: Tensor
-    lift: Tensor
-    fitted: Tensor
-    mean: Tensor
-    mean_spread: Tensor
-    std: Tensor
-    std_spread: Tensor
-
-    @property
-    def device(self) -> torch.device:
-        """Device that all tensors lie on."""
-        return self.maps.device
-
-
-def load_atlas(folder: Path, device: torch.device) -> Atlas:
-    """The label maps and T1 priors in ``folder`` (``labelmaps/`` and ``labels/``).
-
-    What FastSurfer segmented, if ``labels/`` has any, is painted as well: brains alone, with its habits at borders.
-    """
-    volumes = [split_fluid(_read_labels(path)) for path in sorted((folder / "labelmaps").glob("seg_*.nii.gz"))]
-    heads = len(volumes)
-    if not heads:
-        raise SystemExit(
-            f"{folder / 'labelmaps'} has no seg_*.nii.gz; --data is the folder with labelmaps/ and labels/."
-        )
-    segmented = sorted((folder / "labels").glob("*DKTatlas+aseg.deep.mgz"))
-    volumes += [in_fluid(_read_labels(path)) for path in segmented]
-    labels = np.unique(np.concatenate([np.unique(volume) for volume in volumes]))
-    index = np.zeros(labels.max() + 1, np.uint8)
-    index[labels] = np.arange(labels.size)
-    freesurfer = np.array([_freesurfer_label(int(label)) for label in labels])
-    brain = freesurfer > 0
-    boxes = [_bounds(brain[index[volume]]) for volume in volumes]
-    tissues = _tissues(folder / "labels", labels)
-    priors = _intensity_priors(folder / "labels")[:, tissues]
-
-    def put(array: np.ndarray, dtype: torch.dtype = torch.float32) -> Tensor:
-        return torch.from_numpy(np.asarray(array)).to(device, dtype)
-
-    return Atlas(
-        maps=torch.stack([put(index[volume], torch.uint8) for volume in volumes]),
-        heads=heads,
-        centers=put(np.array([(low + high) / 2 for low, high in boxes])),
-        extents=put(np.array([(high - low) / 2 for low, high in boxes])),
-        mirrored=put(index[[other_side(int(label)) for label in labels]], torch.int64),
-        healthy=put(index[[LESIONS.get(int(label), int(label)) for label in labels]], torch.int64),
-        brain=put(brain, torch.bool),
-        head=put([int(label) in EXTRA_CEREBRAL for label in labels], torch.bool),
-        cortex=put(labels >= 1000, torch.bool),
-        white=put(np.isin(labels, WHITE_MATTER), torch.bool),
-        foliated=put(np.isin(labels, FOLIATED), torch.bool),
-        ventricle=put(np.isin(labels, THIN_VENTRICLES), torch.bool),
-        fluid=put(labels == FLUID, torch.bool),
-        classes={view: put(labels_to_classes(freesurfer, view), torch.int64) for view in VIEWS},
-        structures=put(np.unique([_structure(int(label)) for label in labels], return_inverse=True)[1], torch.int64),
-        tissues=put(tissues, torch.int64),
-        lift=put([LIFT.get(_structure(int(label)), 0) for label in labels]),
-        fitted=put([_fitted(int(label)) for label in labels], torch.bool),
-        mean=put(priors[0]),
-        mean_spread=put(priors[1]),
-        std=put(priors[2]),
-        std_spread=put(priors[3]),
-    )
-
-
-def _read_labels(path: Path) -> np.ndarray:
-    try:
-        image = read_labels(path)
-    except NansurferError as error:
-        raise SystemExit(str(error)) from error
-    if image.shape != (VOLUME,) * 3 or nib.aff2axcodes(image.affine) != ("L", "I", "A"):
-        raise SystemExit(f"{path} is not conformed: labels are painted from {VOLUME}x{VOLUME}x{VOLUME} voxels, LIA.")
-    return np.asanyarray(image.dataobj).astype(np.int16)
-
-
-def split_fluid(volume: np.ndarray) -> np.ndarray:
-    """Number fluid between the thalami, which is what FreeSurfer calls CSF, apart from that around the brain.
-
-    The maps have one label for both. The box is that of FastSurfer's CSF in subject-140, in parts of the thalami's.
-
-    Parameters
-    ----------
-    volume
-        Labels, int16 (256, 256, 256), LIA; changed in place and returned.
-    """
-    low, high = _bounds(np.isin(volume, THALAMI))
-    middle, half = (low + high) / 2, (high - low) / 2
-    box = tuple(
-        slice(math.ceil(m + start * h), math.floor(m + stop * h) + 1)
-        for m, h, (start, stop) in zip(middle, half, INNER_FLUID_BOX, strict=True)
-    )
-    inner = volume[box]
-    inner[inner == FLUID] = INNER_FLUID
-    return volume
-
-
-def in_fluid(segmentation: np.ndarray) -> np.ndarray:
-    """A brain in FreeSurfer's labels as a map: numbered as the maps are, with a rim of fluid around it.
-
-    Parameters
-    ----------
-    segmentation
-        Labels, int16 (256, 256, 256), LIA.
-    """
-    volume = segmentation.copy()
-    for label, own in MAPS_OWN.items():
-        volume[segmentation == label] = own
-    brain = segmentation > 0
-    near = binary_dilation(brain, iterations=_RIM) & ~brain
-    volume[near] = FLUID
-    return volume
-
-
-def _freesurfer_label(label: int) -> int:
-    if label in EXTRA_CEREBRAL:
-        return 0
-    return FREESURFER.get(label, ABSENT.get(label, label))
-
-
-def _fitted(label: int) -> bool:
-    """Whether a label's borders are nearly those that a T1 shows."""
-    inside = (*WHITE_MATTER, *LATERAL_VENTRICLES, *THIN_VENTRICLES)
-    return label >= 1000 or label in inside or not _freesurfer_label(label)
-
-
-def other_side(label: int) -> int:
-    """The label's counterpart in the other hemisphere, FreeSurfer's or SynthSeg's; itself, if it has none."""
-    if label >= 1000:
-        return label + 1000 if label < 2000 else label - 1000
-    sides = dict(SPLIT_SIDES)
-    return sides.get(label, {right: left for left, right in sides.items()}.get(label, label))
-
-
-def _structure(label: int) -> int:
-    """A number that both sides of a structure share, and all of the cortex."""
-    return 3 if label >= 1000 else min(label, other_side(label))
-
-
-def _bounds(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """First and last voxel of ``mask`` along each axis."""
-    spans = [np.flatnonzero(mask.any(axis=tuple({0, 1, 2} - {axis})))[[0, -1]] for axis in range(3)]
-    low, high = np.array(spans, float).T
-    return low, high
-
-
-def _tissues(folder: Path, labels: np.ndarray) -> list[int]:
-    """SynthSeg's class of each label: what looks alike in a T1."""
-    generation = np.load(folder / "synthseg_generation_labels.npy")
-    classes = np.load(folder / "synthseg_generation_classes_contrast_specific.npy")
-    class_of = dict(zip(generation.tolist(), classes.tolist(), strict=True))
-    cortex = {1: class_of[3], 2: class_of[42]}
-    return [class_of[int(label)] if label < 1000 else cortex[int(label) // 1000] for label in labels]
-
-
-def _intensity_priors(folder: Path) -> np.ndarray:
-    """Mean of means, spread of means, mean of deviations, spread of deviations, of each tissue: (4, tissues)."""
-    means = np.load(folder / "synthseg_prior_means_t1.npy")
-    deviations = np.load(folder / "synthseg_prior_stds_t1.npy")
-    return np.concatenate([means, deviations])
 
 
 @dataclass(frozen=True)
@@ -327,13 +88,15 @@ class Synthesiser:
         depth = (slices - 1) * stride + 2 * CONTEXT + 1
         subject = self._subject()
         grid = self._window(view, subject, (depth, size, size), voxel_size_mm)
-        labels, seen = self._deformed_labels(subject, grid)
         mean = self._means()
-        image = self._paint(seen, mean, grid) * self._drift(seen, grid)
         if self._uniform(0, 1) < _AVERAGED_SHARE:
-            image, labels = self._averaged(image, labels)
-        image = self._blur(image)
-        labels = self._without_faint_ventricles(labels, image, mean)
+            image, labels = self._averaged(mean, grid)
+            image = self._blur(image)
+        else:
+            labels, seen = self._deformed_labels(subject, grid)
+            image = self._blur(self._paint(seen, mean, grid) * self._drift(seen, grid))
+            labels = self._without_faint_ventricles(labels, image, mean)
+        labels = self._tightened(labels)
         image = self._degrade(image, labels, grid)
         starts = range(0, slices * stride, stride)
         images = torch.stack([image[start : start + 2 * CONTEXT + 1] for start in starts])
@@ -364,35 +127,42 @@ class Synthesiser:
         return Grid(axes, ticks)
 
     def _deformed_labels(self, subject: int, grid: Grid) -> tuple[Tensor, Tensor]:
-        """Label indices (S, H, W) of a subject after an affine and two elastic deformations, maybe mirrored.
+        """Label indices (S, H, W) of a deformed subject, and those that the image shows.
 
-        The coarse one changes the shape of a head, the fine one the sizes of its structures, in which healthy adults
-        differ more than the maps do. The second labels are those that the image shows: FreeSurfer's borders are
-        smooth, and miss by a voxel what anatomy and noise make of them.
+        FreeSurfer's borders are smooth, and miss by a voxel what anatomy and noise make of them.
         """
         atlas = self.atlas
+        places = [offset + center for offset, center in zip(self._deformed(grid), atlas.centers[subject], strict=True)]
+        labels = self._labels_at(subject, places, self._mirror)
+        misfit = self._uniform(0, _MISFIT) * torch.where(atlas.fitted[labels], _FITTED, 1)
+        beside = [place + misfit * self._grains(labels.shape) for place in places]
+        return labels, self._labels_at(subject, beside, self._mirror)
+
+    def _deformed(self, grid: Grid) -> list[Tensor]:
+        """Offsets (S, H, W) in mm from the middle of the brain, one tensor an axis; remembers whether they mirror it.
+
+        An affine and two elastic deformations: the coarse one changes the shape of a head, the fine one the sizes of
+        its structures, in which healthy adults differ more than the maps do.
+        """
         matrix = self._affine_matrix()
         bend = self._uniform(0.5, 4.0)
         control, fine_control = int(self._uniform(5, 11)), int(self._uniform(14, 26))
         fine_bend = self._uniform(0, _FINE_BEND) * VOLUME / (fine_control - 1)
-        places = []
-        for axis in range(3):
-            position = grid.combine(matrix[axis]) + atlas.centers[subject, axis]
-            position += bend * self._smooth_field(grid, control) + fine_bend * self._smooth_field(grid, fine_control)
-            places.append(position)
-        labels = self._labels_at(subject, places)
-        misfit = self._uniform(0, _MISFIT) * torch.where(atlas.fitted[labels], _FITTED, 1)
-        return labels, self._labels_at(subject, [place + misfit * self._grains(labels.shape) for place in places])
+        offsets = []
+        for row in matrix:
+            offset = grid.combine(row) + bend * self._smooth_field(grid, control)
+            offsets.append(offset + fine_bend * self._smooth_field(grid, fine_control))
+        return offsets
 
-    def _labels_at(self, subject: int, places: list[Tensor]) -> Tensor:
-        """Label indices (S, H, W) of a subject at positions in voxels, one tensor an axis; mirrored, if its head is."""
+    def _labels_at(self, subject: int, places: list[Tensor], mirrored: bool) -> Tensor:
+        """Label indices (S, H, W) of a subject at positions in voxels, one tensor an axis; sides swapped, if asked."""
         inside, index = torch.ones((), dtype=torch.bool, device=self.atlas.device), 0
         for position in places:
             nearest = position.round().long()
             inside = inside & (nearest >= 0) & (nearest < VOLUME)
             index = index * VOLUME + nearest.clamp_(0, VOLUME - 1)
         labels = torch.where(inside, self.atlas.maps[subject].view(-1)[index].long(), 0)
-        return self.atlas.mirrored[labels] if self._mirror else labels
+        return self.atlas.mirrored[labels] if mirrored else labels
 
     def _affine_matrix(self) -> list[list[float]]:
         """Rows of a 3x3 matrix from output to label-map offsets (mm); remembers whether it mirrors."""
@@ -479,16 +249,39 @@ class Synthesiser:
         share = torch.where(atlas.white[labels], superficial, torch.where(atlas.fluid[labels], veil, 0))
         return image + share * (cortex - image)
 
-    def _averaged(self, image: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """A slab as in an average of many heads: smooth, each voxel what most heads have there, and no lesions."""
-        sigmas = [self._uniform(1.0, 2.8)] * 3
-        labels = self.atlas.healthy[labels]
-        most, elected = torch.zeros_like(image), labels
-        for label in labels.unique():
-            votes = _gaussian((labels == label).float(), sigmas)
-            elected = torch.where(votes > most, label, elected)
-            most = torch.maximum(votes, most)
-        return _gaussian(image, sigmas), elected
+    def _averaged(self, mean: Tensor, grid: Grid) -> tuple[Tensor, Tensor]:
+        """Intensities and label indices (S, H, W) of an average of heads, as templates are.
+
+        They are aligned linearly, as well as that goes; half the time all are stripped to the brain and some fluid.
+        Each voxel is what most of them have there, which leaves little of thin structures and nothing of lesions.
+        """
+        atlas = self.atlas
+        veil = self._uniform(0, _VEIL) * (mean[atlas.cortex].mean() - mean[atlas.fluid].mean())
+        tone = torch.where(atlas.fluid, mean + veil, mean)
+        if self._uniform(0, 1) < 0.5:
+            tone = torch.where(atlas.brain, tone, self._uniform(0, 1) * atlas.fluid * tone)
+        offsets, heads = self._deformed(grid), int(self._uniform(*_AVERAGED))
+        astray = self._uniform(0, 1) * torch.tensor([*[_STRAY_LINEAR] * 3, _STRAY], device=atlas.device)
+        image = torch.zeros_like(offsets[0])
+        votes = torch.zeros((len(mean), image.numel()), dtype=torch.uint8, device=atlas.device)
+        voters = torch.arange(image.numel(), device=atlas.device)
+        for _ in range(heads):
+            head, mirrored = int(self._uniform(0, atlas.heads)), self._uniform(0, 1) < 0.5
+            alignment = atlas.alignments[head] + astray * self._randn((3, 4))
+            x, y, z = (-offsets[0] if mirrored else offsets[0], *offsets[1:])
+            places = [a * x + b * y + c * z + d for a, b, c, d in alignment]
+            labels = self._labels_at(head, places, mirrored != self._mirror)
+            image += tone[labels] / heads
+            votes[atlas.healthy[labels].flatten(), voters] += 1
+        parties = torch.zeros((int(atlas.elected.max()) + 1, image.numel()), dtype=torch.uint8, device=atlas.device)
+        winner = parties.index_add_(0, atlas.elected, votes).argmax(0)
+        elected = (votes * (atlas.elected[:, None] == winner)).argmax(0).view(image.shape)
+        return _gaussian(image, [self._uniform(0.4, 1.2)] * 3), elected
+
+    def _tightened(self, labels: Tensor) -> Tensor:
+        """The labels with white matter in place of the outermost of nuclei that FreeSurfer labels tightly."""
+        beside = _gaussian(self.atlas.white[labels].float(), [_WHITE_REACH] * 3)
+        return torch.where(beside > self.atlas.loose[labels], self.atlas.embedding[labels], labels)
 
     def _without_faint_ventricles(self, labels: Tensor, image: Tensor, mean: Tensor) -> Tensor:
         """The labels without what of the thin ventricles blur made nearly as bright as the cortex.

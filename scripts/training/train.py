@@ -24,9 +24,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from atlas import load_atlas
 from losses import UNDONE, SegmentationLoss, class_weights, undo_class_weights
 from optimiser import KernelOptimiser
-from synthesis import Synthesiser, load_atlas
+from synthesis import Synthesiser
 from torch import Tensor, nn
 
 from nansurfer.errors import WeightsError

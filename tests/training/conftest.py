@@ -26,6 +26,12 @@ def neighbours() -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
+def atlases(neighbours: None) -> ModuleType:
+    """The label maps."""
+    return importlib.import_module("atlas")
+
+
+@pytest.fixture(scope="module")
 def card(neighbours: None) -> ModuleType:
     """The tables of the model card."""
     return importlib.import_module("card")
@@ -74,18 +80,19 @@ def optimiser(neighbours: None) -> ModuleType:
 
 
 @pytest.fixture(scope="module")
-def atlas(synthesis: ModuleType) -> Any:
+def atlas(atlases: ModuleType) -> Any:
     """A head of 60 voxels a side in one map: background, left and right white matter, a parcel, fat; another parcel, a
     nucleus and fluid do not occur in it; no label is a lesion."""
     head = torch.zeros((1, 256, 256, 256), dtype=torch.uint8)
     head[0, 98:158, 98:158, 98:158] = 4
     head[0, 102:154, 102:154, 102:154] = 3
     head[0, 106:128, 106:150, 106:150], head[0, 128:150, 106:150, 106:150] = 2, 1
-    return synthesis.Atlas(
+    return atlases.Atlas(
         maps=head,
         heads=1,
         centers=torch.tensor([[127.5] * 3]),
         extents=torch.tensor([[26.0] * 3]),
+        alignments=torch.cat([torch.eye(3), torch.full((3, 1), 127.5)], 1)[None],
         mirrored=torch.tensor([0, 2, 1, 3, 4, 5, 6, 7]),
         healthy=torch.arange(8),
         brain=torch.tensor([False, True, True, True, False, True, True, False]),
@@ -95,10 +102,16 @@ def atlas(synthesis: ModuleType) -> Any:
         foliated=torch.zeros(8, dtype=torch.bool),
         ventricle=torch.zeros(8, dtype=torch.bool),
         fluid=torch.arange(8) == 7,
-        classes={view: torch.tensor([0, 1, 19, 35, 0, 36, 9, 0]) for view in ("coronal", "axial", "sagittal")},
+        classes={
+            **dict.fromkeys(("coronal", "axial"), torch.tensor([0, 1, 19, 35, 0, 36, 9, 0])),
+            "sagittal": torch.tensor([0, 5, 5, 21, 0, 22, 13, 0]),
+        },
         structures=torch.tensor([0, 1, 1, 2, 3, 2, 4, 5]),
         tissues=torch.tensor([0, 2, 2, 3, 4, 3, 3, 1]),
+        elected=torch.tensor([0, 1, 2, 3, 0, 3, 4, 0]),
         lift=torch.tensor([0.0, 0, 0, 0, 0, 0, 0.5, 0]),
+        loose=torch.ones(8),
+        embedding=torch.ones(8, dtype=torch.int64),
         fitted=torch.arange(8) != 6,
         mean=torch.tensor([5.0, 160, 160, 95, 100, 95, 95, 40]),
         mean_spread=torch.tensor([1.0, 20, 20, 12, 10, 12, 12, 10]),
