@@ -236,7 +236,7 @@ def align(heads: list[np.ndarray], brain: np.ndarray, mirrored: np.ndarray) -> n
     common = ~np.isnan(offsets).any(axis=1)
     offsets, middles = offsets[common], middles[:, common]
     known = np.column_stack([offsets, np.ones(len(offsets))])
-    # What few structures cannot tell stays as it is: the identity is sought from.
+    # Departures from the identity are sought: of what few structures cannot tell, there is none.
     return np.array([np.eye(3, 4) + np.linalg.lstsq(known, found - offsets, rcond=None)[0].T for found in middles])
 
 
