@@ -144,9 +144,10 @@ def load_atlas(folder: Path, device: torch.device) -> Atlas:
     index[labels] = np.arange(labels.size)
     freesurfer = np.array([_freesurfer_label(int(label)) for label in labels])
     brain = freesurfer > 0
-    boxes = [_bounds(brain[index[volume]]) for volume in volumes]
+    maps = [index[volume] for volume in volumes]
+    boxes = [_bounds(brain[indices]) for indices in maps]
     mirrored = index[[other_side(int(label)) for label in labels]]
-    elected = [int(label) if label < 1000 else int(label) // 1000 * 1000 for label in labels * brain]
+    elected = np.where(labels < 1000, labels, labels // 1000 * 1000) * brain
     tissues = _tissues(folder / "labels", labels)
     priors = _intensity_priors(folder / "labels")[:, tissues]
 
@@ -154,11 +155,11 @@ def load_atlas(folder: Path, device: torch.device) -> Atlas:
         return torch.from_numpy(np.asarray(array)).to(device, dtype)
 
     return Atlas(
-        maps=torch.stack([put(index[volume], torch.uint8) for volume in volumes]),
+        maps=torch.stack([put(indices, torch.uint8) for indices in maps]),
         heads=heads,
         centers=put(np.array([(low + high) / 2 for low, high in boxes])),
         extents=put(np.array([(high - low) / 2 for low, high in boxes])),
-        alignments=put(align([index[volume] for volume in volumes[:heads]], brain, mirrored)),
+        alignments=put(align(maps[:heads], brain, mirrored)),
         mirrored=put(mirrored, torch.int64),
         healthy=put(index[[LESIONS.get(int(label), int(label)) for label in labels]], torch.int64),
         brain=put(brain, torch.bool),

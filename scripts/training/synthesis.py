@@ -25,7 +25,7 @@ them differ; the rest of it together with its tissue. 1: in no other way."""
 _FOLIA = 0.25  # most by which folia show, as a share of white matter's contrast to the cerebral cortex
 _FOLIA_SIGMAS = (0.8, 1.6)  # voxels: the band of sizes that they have
 _SUPERFICIAL = 1.3  # most by which white matter beside the cortex resembles it, where all around would be cortex
-_SUPERFICIAL_REACH = 1.5  # standard deviation of "beside", in voxels
+_BESIDE = 1.5  # standard deviation of "beside", in voxels
 _VEIL = 0.5  # most by which fluid around the brain, with vessels and meninges in it, resembles the cortex on average
 _VEIL_SPREAD = 0.35  # standard deviation of that from place to place
 _FAINT = 0.6  # share of the cortex's contrast to fluid from which on a ventricle is labelled as what is beside it
@@ -38,7 +38,6 @@ _SPECKLESS = 1.8  # standard deviations of grains within which there are none
 _AVERAGED_SHARE = 0.15  # of the slabs, from averages of many heads
 _AVERAGED = (15, 40)  # heads in one
 _STRAY, _STRAY_LINEAR = 2.0, 0.03  # most by which a head of it is misplaced (standard deviation, mm) and misshaped
-_WHITE_REACH = 1.5  # standard deviation, in voxels, of "beside" where nuclei become white matter
 _UNEVENNESS = 0.1  # most by which a tissue is darker or brighter from place to place, as a standard deviation's share
 _COARSEST = 1.6  # scanned voxels along an axis, in those of the slab
 
@@ -132,19 +131,20 @@ class Synthesiser:
         FreeSurfer's borders are smooth, and miss by a voxel what anatomy and noise make of them.
         """
         atlas = self.atlas
-        places = [offset + center for offset, center in zip(self._deformed(grid), atlas.centers[subject], strict=True)]
-        labels = self._labels_at(subject, places, self._mirror)
+        offsets, mirrored = self._deformed(grid)
+        places = [offset + center for offset, center in zip(offsets, atlas.centers[subject], strict=True)]
+        labels = self._labels_at(subject, places, mirrored)
         misfit = self._uniform(0, _MISFIT) * torch.where(atlas.fitted[labels], _FITTED, 1)
         beside = [place + misfit * self._grains(labels.shape) for place in places]
-        return labels, self._labels_at(subject, beside, self._mirror)
+        return labels, self._labels_at(subject, beside, mirrored)
 
-    def _deformed(self, grid: Grid) -> list[Tensor]:
-        """Offsets (S, H, W) in mm from the middle of the brain, one tensor an axis; remembers whether they mirror it.
+    def _deformed(self, grid: Grid) -> tuple[list[Tensor], bool]:
+        """Offsets (S, H, W) in mm from the middle of the brain, one tensor an axis, and whether they mirror it.
 
         An affine and two elastic deformations: the coarse one changes the shape of a head, the fine one the sizes of
         its structures, in which healthy adults differ more than the maps do.
         """
-        matrix = self._affine_matrix()
+        matrix, mirrored = self._affine_matrix()
         bend = self._uniform(0.5, 4.0)
         control, fine_control = int(self._uniform(5, 11)), int(self._uniform(14, 26))
         fine_bend = self._uniform(0, _FINE_BEND) * VOLUME / (fine_control - 1)
@@ -152,7 +152,7 @@ class Synthesiser:
         for row in matrix:
             offset = grid.combine(row) + bend * self._smooth_field(grid, control)
             offsets.append(offset + fine_bend * self._smooth_field(grid, fine_control))
-        return offsets
+        return offsets, mirrored
 
     def _labels_at(self, subject: int, places: list[Tensor], mirrored: bool) -> Tensor:
         """Label indices (S, H, W) of a subject at positions in voxels, one tensor an axis; sides swapped, if asked."""
@@ -164,8 +164,8 @@ class Synthesiser:
         labels = torch.where(inside, self.atlas.maps[subject].view(-1)[index].long(), 0)
         return self.atlas.mirrored[labels] if mirrored else labels
 
-    def _affine_matrix(self) -> list[list[float]]:
-        """Rows of a 3x3 matrix from output to label-map offsets (mm); remembers whether it mirrors."""
+    def _affine_matrix(self) -> tuple[list[list[float]], bool]:
+        """Rows of a 3x3 matrix from output to label-map offsets (mm), and whether it mirrors."""
         angles = [math.radians(self._normal(0, 8)) for _ in range(3)]
         rotation = torch.eye(3)
         for axis, angle in enumerate(angles):
@@ -178,11 +178,10 @@ class Synthesiser:
         scales = torch.diag(torch.tensor([size * self._uniform(0.94, 1.06) for _ in range(3)]))
         shear = torch.eye(3) + 0.04 * torch.randn(3, 3, generator=self.generator, device=self.atlas.device).cpu()
         matrix = rotation @ scales @ shear
-        self._mirror = self._uniform(0, 1) < 0.5
-        if self._mirror:
+        mirrored = self._uniform(0, 1) < 0.5
+        if mirrored:
             matrix[0] *= -1
-        rows: list[list[float]] = matrix.tolist()
-        return rows
+        return matrix.tolist(), mirrored
 
     def _paint(self, labels: Tensor, mean: Tensor, grid: Grid) -> Tensor:
         """Intensities (S, H, W): a mean and a deviation per label, white and in grains of a few voxels."""
@@ -243,7 +242,7 @@ class Synthesiser:
         """
         atlas, image = self.atlas, mean[labels]
         cortex = mean[atlas.cortex].mean()
-        beside = _gaussian(atlas.cortex[labels].float(), [_SUPERFICIAL_REACH] * 3)
+        beside = _gaussian(atlas.cortex[labels].float(), [_BESIDE] * 3)
         superficial = (self._uniform(0, _SUPERFICIAL) * beside).clamp(max=1)
         veil = (self._uniform(0, _VEIL) + _VEIL_SPREAD * self._smooth_field(grid, 40)).clamp(0, 1)
         share = torch.where(atlas.white[labels], superficial, torch.where(atlas.fluid[labels], veil, 0))
@@ -260,17 +259,18 @@ class Synthesiser:
         tone = torch.where(atlas.fluid, mean + veil, mean)
         if self._uniform(0, 1) < 0.5:
             tone = torch.where(atlas.brain, tone, self._uniform(0, 1) * atlas.fluid * tone)
-        offsets, heads = self._deformed(grid), int(self._uniform(*_AVERAGED))
+        offsets, mirrored = self._deformed(grid)
+        heads = int(self._uniform(*_AVERAGED))
         astray = self._uniform(0, 1) * torch.tensor([*[_STRAY_LINEAR] * 3, _STRAY], device=atlas.device)
         image = torch.zeros_like(offsets[0])
         votes = torch.zeros((len(mean), image.numel()), dtype=torch.uint8, device=atlas.device)
         voters = torch.arange(image.numel(), device=atlas.device)
         for _ in range(heads):
-            head, mirrored = int(self._uniform(0, atlas.heads)), self._uniform(0, 1) < 0.5
+            head, flipped = int(self._uniform(0, atlas.heads)), self._uniform(0, 1) < 0.5
             alignment = atlas.alignments[head] + astray * self._randn((3, 4))
-            x, y, z = (-offsets[0] if mirrored else offsets[0], *offsets[1:])
+            x, y, z = (-offsets[0] if flipped else offsets[0], *offsets[1:])
             places = [a * x + b * y + c * z + d for a, b, c, d in alignment]
-            labels = self._labels_at(head, places, mirrored != self._mirror)
+            labels = self._labels_at(head, places, flipped != mirrored)
             image += tone[labels] / heads
             votes[atlas.healthy[labels].flatten(), voters] += 1
         parties = torch.zeros((int(atlas.elected.max()) + 1, image.numel()), dtype=torch.uint8, device=atlas.device)
@@ -280,7 +280,7 @@ class Synthesiser:
 
     def _tightened(self, labels: Tensor) -> Tensor:
         """The labels with white matter in place of the outermost of nuclei that FreeSurfer labels tightly."""
-        beside = _gaussian(self.atlas.white[labels].float(), [_WHITE_REACH] * 3)
+        beside = _gaussian(self.atlas.white[labels].float(), [_BESIDE] * 3)
         return torch.where(beside > self.atlas.loose[labels], self.atlas.embedding[labels], labels)
 
     def _without_faint_ventricles(self, labels: Tensor, image: Tensor, mean: Tensor) -> Tensor:

@@ -17,8 +17,7 @@ def drawn(synthesis, atlas, seed: int = 3):
 def bent_only(synthesis, atlas, seed: int):
     """One that neither turns, scales nor mirrors heads."""
     synthesiser = drawn(synthesis, atlas, seed)
-    synthesiser._affine_matrix = lambda: np.eye(3).tolist()
-    synthesiser._mirror = False
+    synthesiser._affine_matrix = lambda: (np.eye(3).tolist(), False)
     return synthesiser
 
 
@@ -155,8 +154,7 @@ def average(synthesis, atlas, monkeypatch):
         alignments = atlas.alignments.expand(3, 3, 4)
         changed = replace(atlas, maps=maps, heads=3, alignments=alignments, **changes)
         synthesiser = drawn(synthesis, changed, seed)
-        synthesiser._mirror = False
-        synthesiser._deformed = lambda grid: [grid.combine(row) for row in torch.eye(3).tolist()]
+        synthesiser._deformed = lambda grid: ([grid.combine(row) for row in torch.eye(3).tolist()], False)
         image, labels = synthesiser._averaged(torch.tensor(mean), grid)
         return image[3, :, 12], labels[3, :, 12]
 
@@ -172,6 +170,8 @@ def test_an_average_is_smooth_and_has_what_most_heads_have(average) -> None:
     assert (across.diff() >= 0).all()
     assert across.diff().max() < 40
     assert across[4] == pytest.approx(50, abs=25)
+    image, _ = average(*[[(6, slice(128, None))]] * 3)
+    assert float(image[11] + image[12]) == pytest.approx(100, abs=0.1)
 
 
 def test_parcels_of_a_side_vote_together(average) -> None:
