@@ -131,7 +131,7 @@ def load_atlas(folder: Path, device: torch.device) -> Atlas:
 
     What FastSurfer segmented, if ``labels/`` has any, is painted as well: brains alone, with its habits at borders.
     """
-    volumes = [split_fluid(_read_labels(path)) for path in sorted((folder / "labelmaps").glob("seg_*.nii.gz"))]
+    volumes = [_read_head(path) for path in sorted((folder / "labelmaps").glob("seg_*.nii.gz"))]
     heads = len(volumes)
     if not heads:
         raise SystemExit(
@@ -184,6 +184,13 @@ def load_atlas(folder: Path, device: torch.device) -> Atlas:
     )
 
 
+def _read_head(path: Path) -> np.ndarray:
+    try:
+        return split_fluid(_read_labels(path))
+    except ValueError as error:
+        raise SystemExit(f"{path} is no map of a head: {error}.") from error
+
+
 def _read_labels(path: Path) -> np.ndarray:
     try:
         image = read_labels(path)
@@ -203,8 +210,16 @@ def split_fluid(volume: np.ndarray) -> np.ndarray:
     ----------
     volume
         Labels, int16 (256, 256, 256), LIA; changed in place and returned.
+
+    Raises
+    ------
+    ValueError
+        If there are no thalami.
     """
-    low, high = _bounds(np.isin(volume, THALAMI))
+    thalami = np.isin(volume, THALAMI)
+    if not thalami.any():
+        raise ValueError("it has no thalamus")
+    low, high = _bounds(thalami)
     middle, half = (low + high) / 2, (high - low) / 2
     box = tuple(
         slice(math.ceil(m + start * h), math.floor(m + stop * h) + 1)
@@ -301,8 +316,8 @@ def _bounds(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def _tissues(folder: Path, labels: np.ndarray) -> list[int]:
     """SynthSeg's class of each label: what looks alike in a T1."""
-    generation = np.load(folder / "synthseg_generation_labels.npy")
-    classes = np.load(folder / "synthseg_generation_classes_contrast_specific.npy")
+    generation = _table(folder / "synthseg_generation_labels.npy")
+    classes = _table(folder / "synthseg_generation_classes_contrast_specific.npy")
     class_of = dict(zip(generation.tolist(), classes.tolist(), strict=True))
     cortex = {1: class_of[3], 2: class_of[42]}
     return [class_of[int(label)] if label < 1000 else cortex[int(label) // 1000] for label in labels]
@@ -310,6 +325,14 @@ def _tissues(folder: Path, labels: np.ndarray) -> list[int]:
 
 def _intensity_priors(folder: Path) -> np.ndarray:
     """Mean of means, spread of means, mean of deviations, spread of deviations, of each tissue: (4, tissues)."""
-    means = np.load(folder / "synthseg_prior_means_t1.npy")
-    deviations = np.load(folder / "synthseg_prior_stds_t1.npy")
+    means = _table(folder / "synthseg_prior_means_t1.npy")
+    deviations = _table(folder / "synthseg_prior_stds_t1.npy")
     return np.concatenate([means, deviations])
+
+
+def _table(path: Path) -> np.ndarray:
+    try:
+        table: np.ndarray = np.load(path)
+    except (OSError, ValueError, EOFError) as error:
+        raise SystemExit(f"{path} cannot be read ({error}); it is one of SynthSeg's tables of labels.") from error
+    return table

@@ -69,6 +69,17 @@ def test_what_cannot_be_painted_is_told_in_a_sentence(atlases, tmp_path) -> None
     (tmp_path / "damaged.nii.gz").write_bytes(b"no image")
     with pytest.raises(SystemExit, match=r"damaged\.nii\.gz is not an image"):
         atlases._read_labels(tmp_path / "damaged.nii.gz")
+    (tmp_path / "synthseg_prior_means_t1.npy").write_bytes(b"no table")
+    with pytest.raises(SystemExit, match=r"prior_means_t1\.npy cannot be read .*SynthSeg's tables"):
+        atlases._intensity_priors(tmp_path)
+    with pytest.raises(SystemExit, match=r"generation_labels\.npy cannot be read .*No such file"):
+        atlases._tissues(tmp_path, np.array([2]))
+
+
+def test_a_map_without_a_thalamus_is_no_head(atlases, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(atlases, "_read_labels", lambda path: np.full((4, 4, 4), 2, np.int16))
+    with pytest.raises(SystemExit, match=r"brain\.nii\.gz is no map of a head: it has no thalamus\.$"):
+        atlases._read_head(tmp_path / "brain.nii.gz")
 
 
 def test_every_label_is_freesurfers_or_none(atlases) -> None:
