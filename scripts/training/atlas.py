@@ -31,11 +31,24 @@ ABSENT = {FLUID: 0, 30: 2, 62: 41, 85: 0}
 """Labels of the maps without a class of their own: fluid around the brain is none, vessels are the white matter they
 lie in."""
 THALAMI, WHITE_MATTER = (10, 49), (2, 41)
-LATERAL_VENTRICLES = (4, 43)
-TIGHT = {10: 0.25, 11: 0.38, 13: 0.3, 28: 0.25}
-"""Share of white matter beside a voxel of thalamus, caudate, pallidum or ventral DC from which on FreeSurfer labels it
-as white matter. These are grey for most of a voxel beyond their labels, and those of the maps reach as far."""
-THIN_VENTRICLES = (5, 44, 14, 15, INNER_FLUID)
+HEADS, AVERAGES = "heads", "averages"
+CEDED = {
+    HEADS: {2: {10: 0.22, 11: 0.38, 13: 0.33, 28: 0.22}, 18: {3: 0.33}, 26: {3: 0.33}},
+    AVERAGES: {
+        2: {10: 0.28, 13: 0.33, 28: 0.32},
+        4: {11: 0.4, 136: 0.35, 137: 0.35},
+        5: {17: 0.32, 18: 0.32},
+        8: {7: 0.35},
+        10: {136: 0.35, 137: 0.35},
+        11: {2: 0.33},
+    },
+}
+"""What takes the outermost voxels of which structures in FreeSurfer's labels, in heads and in averages of them, and the
+share of it beside a voxel from which on it does. Nuclei are grey for most of a voxel beyond FreeSurfer's labels, and
+the maps' reach as far; its amygdala and accumbens are larger than the maps'."""
+FAINT = {5: 0.35, 14: 0.6, 15: 0.45, INNER_FLUID: 0.6}
+"""Share of the cortex's contrast to fluid from which on a voxel of a thin ventricle is labelled as what is beside it.
+FreeSurfer labels what is dark, and real heads hold more that is half dark than it labels."""
 INNER_FLUID_BOX = ((-0.3, 0.3), (-0.9, 0.6), (-0.65, 0.85))  # LIA; the box around both thalami is -1..1 along each axis
 EXTRA_CEREBRAL = range(500, 1000)
 LIFT = {8: 0.4, 10: 0.35, 11: 0.4, 13: 0.2, 16: 0.2, 17: 0.25, 18: 0.25, 25: 0.5, 26: 0.4, 28: 0.3, 136: 0.7, 137: 0.7}
@@ -47,6 +60,25 @@ _RIM = 3  # voxels of fluid around a segmented brain, where the maps have all of
 SPLIT_SIDES = ((2, 41), (25, 57), (30, 62), (136, 163), (137, 164), (26, 58), (28, 60), (17, 53), (18, 54))
 SPLIT_SIDES += ((3, 42), (29, 61), (31, 63))  # FreeSurfer's, not in the maps
 SPLIT_SIDES += tuple((left, left + 39) for left in (4, 5, 7, 8, 10, 11, 12, 13))
+
+
+@dataclass(frozen=True)
+class Cession:
+    """What a structure takes from those around it.
+
+    Parameters
+    ----------
+    taker
+        Whether a label is that structure, bool (K,).
+    limit
+        Share of it beside a voxel of each label from which on it takes the voxel, float (K,); 1, if it does not.
+    successor
+        Index of the structure's label on each label's side, int64 (K,); left, if it has none.
+    """
+
+    taker: Tensor
+    limit: Tensor
+    successor: Tensor
 
 
 @dataclass(frozen=True)
@@ -68,10 +100,9 @@ class Atlas:
         Index of each label's counterpart in the other hemisphere, int64 (K,).
     healthy
         Index of each label, or of the white matter that a lesion lies in, int64 (K,).
-    brain, head, cortex, white, foliated, ventricle, fluid
+    brain, head, cortex, white, foliated, fluid
         Whether a label belongs to the brain; to the head around it, fluid left out; to the cerebral cortex; to the
-        cerebral white matter; to the cerebellar cortex; to one of the thin ventricles; is the fluid around the brain.
-        Bool (K,).
+        cerebral white matter; to the cerebellar cortex; is the fluid around the brain. Bool (K,).
     classes
         View to the class of each label, int64 (K,).
     structures, tissues
@@ -80,12 +111,10 @@ class Atlas:
     elected
         Index of what each label is in an average of heads, int64 (K,): one for all that is not brain, and one for all
         parcels of a side.
-    lift
-        What :data:`LIFT` says of each label, float (K,).
-    loose
-        What :data:`TIGHT` says of each label, float (K,); 1, if nothing.
-    embedding
-        Index of the white matter of each label's side, int64 (K,); left, if it has none.
+    lift, faint
+        What :data:`LIFT` and :data:`FAINT` say of each label, float (K,); 0, if nothing.
+    cessions
+        What :data:`CEDED` says: one of each structure that takes from others.
     fitted
         Whether a label fits the image well, bool (K,), as those of cerebral cortex and white matter do, which come from
         surfaces, those of fluid, which is dark, and what is around the brain.
@@ -105,15 +134,14 @@ class Atlas:
     cortex: Tensor
     white: Tensor
     foliated: Tensor
-    ventricle: Tensor
     fluid: Tensor
     classes: dict[str, Tensor]
     structures: Tensor
     tissues: Tensor
     elected: Tensor
     lift: Tensor
-    loose: Tensor
-    embedding: Tensor
+    faint: Tensor
+    cessions: dict[str, list[Cession]]
     fitted: Tensor
     mean: Tensor
     mean_spread: Tensor
@@ -154,6 +182,14 @@ def load_atlas(folder: Path, device: torch.device) -> Atlas:
     def put(array: np.ndarray, dtype: torch.dtype = torch.float32) -> Tensor:
         return torch.from_numpy(np.asarray(array)).to(device, dtype)
 
+    def cession(taker: int, limits: dict[int, float]) -> Cession:
+        of_side = (taker, other_side(taker))
+        return Cession(
+            put(np.isin(labels, of_side), torch.bool),
+            put([limits.get(_structure(int(label)), 1) for label in labels]),
+            put(index[[of_side[other_side(int(label)) < int(label)] for label in labels]], torch.int64),
+        )
+
     return Atlas(
         maps=torch.stack([put(indices, torch.uint8) for indices in maps]),
         heads=heads,
@@ -167,15 +203,14 @@ def load_atlas(folder: Path, device: torch.device) -> Atlas:
         cortex=put(labels >= 1000, torch.bool),
         white=put(np.isin(labels, WHITE_MATTER), torch.bool),
         foliated=put(np.isin(labels, FOLIATED), torch.bool),
-        ventricle=put(np.isin(labels, THIN_VENTRICLES), torch.bool),
         fluid=put(labels == FLUID, torch.bool),
         classes={view: put(labels_to_classes(freesurfer, view), torch.int64) for view in VIEWS},
         structures=put(np.unique([_structure(int(label)) for label in labels], return_inverse=True)[1], torch.int64),
         tissues=put(tissues, torch.int64),
         elected=put(np.unique(elected, return_inverse=True)[1], torch.int64),
         lift=put([LIFT.get(_structure(int(label)), 0) for label in labels]),
-        loose=put([TIGHT.get(_structure(int(label)), 1) for label in labels]),
-        embedding=put(index[[WHITE_MATTER[other_side(int(label)) < int(label)] for label in labels]], torch.int64),
+        faint=put([FAINT.get(_structure(int(label)), 0) for label in labels]),
+        cessions={kind: [cession(taker, limits) for taker, limits in ceded.items()] for kind, ceded in CEDED.items()},
         fitted=put([_fitted(int(label)) for label in labels], torch.bool),
         mean=put(priors[0]),
         mean_spread=put(priors[1]),
@@ -290,8 +325,7 @@ def _freesurfer_label(label: int) -> int:
 
 def _fitted(label: int) -> bool:
     """Whether a label's borders are nearly those that a T1 shows."""
-    inside = (*WHITE_MATTER, *LATERAL_VENTRICLES, *THIN_VENTRICLES)
-    return label >= 1000 or label in inside or not _freesurfer_label(label)
+    return label >= 1000 or _structure(label) in (2, 4, *FAINT) or not _freesurfer_label(label)
 
 
 def other_side(label: int) -> int:

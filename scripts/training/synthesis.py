@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from atlas import VOLUME, Atlas
+from atlas import AVERAGES, HEADS, VOLUME, Atlas
 from torch import Tensor
 
 CONTEXT = 3  # slices on either side of the one that is labelled
@@ -28,7 +28,6 @@ _SUPERFICIAL = 1.3  # most by which white matter beside the cortex resembles it,
 _BESIDE = 1.5  # standard deviation of "beside", in voxels
 _VEIL = 0.5  # most by which fluid around the brain, with vessels and meninges in it, resembles the cortex on average
 _VEIL_SPREAD = 0.35  # standard deviation of that from place to place
-_FAINT = 0.6  # share of the cortex's contrast to fluid from which on a ventricle is labelled as what is beside it
 _SEGMENTED_SHARE = 0.15  # of the slabs, from segmented brains
 _FINE_BEND = 0.45  # most of the fine deformation, in distances between its control points
 _MISFIT = 1.0  # most by which an image's borders lie beside the labels', as a standard deviation in voxels
@@ -90,12 +89,13 @@ class Synthesiser:
         mean = self._means()
         if self._uniform(0, 1) < _AVERAGED_SHARE:
             image, labels = self._averaged(mean, grid)
-            image = self._blur(image)
+            image, labels = self._blur(image), self._ceded(labels, AVERAGES)
         else:
             labels, seen = self._deformed_labels(subject, grid)
             image = self._blur(self._paint(seen, mean, grid) * self._drift(seen, grid))
+            if subject < self.atlas.heads:
+                labels = self._ceded(labels, HEADS)
             labels = self._without_faint_ventricles(labels, image, mean)
-        labels = self._tightened(labels)
         image = self._degrade(image, labels, grid)
         starts = range(0, slices * stride, stride)
         images = torch.stack([image[start : start + 2 * CONTEXT + 1] for start in starts])
@@ -274,27 +274,33 @@ class Synthesiser:
             image += tone[labels] / heads
             votes[atlas.healthy[labels].flatten(), voters] += 1
         parties = torch.zeros((int(atlas.elected.max()) + 1, image.numel()), dtype=torch.uint8, device=atlas.device)
-        winner = parties.index_add_(0, atlas.elected, votes).argmax(0)
+        parties.index_add_(0, atlas.elected, votes)
+        running = parties.any(1).nonzero()[:, 0]
+        local = parties[running].float()
+        around = F.avg_pool3d(local.view(-1, *image.shape), 3, 1, 1).flatten(1)
+        winner = running[((local + around) * (local > 0)).argmax(0)]
         elected = (votes * (atlas.elected[:, None] == winner)).argmax(0).view(image.shape)
         return _gaussian(image, [self._uniform(0.4, 1.2)] * 3), elected
 
-    def _tightened(self, labels: Tensor) -> Tensor:
-        """The labels with white matter in place of the outermost of nuclei that FreeSurfer labels tightly."""
-        beside = _gaussian(self.atlas.white[labels].float(), [_BESIDE] * 3)
-        return torch.where(beside > self.atlas.loose[labels], self.atlas.embedding[labels], labels)
+    def _ceded(self, labels: Tensor, kind: str) -> Tensor:
+        """The labels with the outermost voxels of a structure given to one beside it where FreeSurfer does so."""
+        found = labels
+        for cession in self.atlas.cessions[kind]:
+            beside = _gaussian(cession.taker[labels].float(), [_BESIDE] * 3)
+            found = torch.where(beside > cession.limit[labels], cession.successor[labels], found)
+        return found
 
     def _without_faint_ventricles(self, labels: Tensor, image: Tensor, mean: Tensor) -> Tensor:
         """The labels without what of the thin ventricles blur made nearly as bright as the cortex.
 
-        FreeSurfer labels what is dark, and real heads hold more that is half dark than it labels. Such voxels get the
-        label of what is beside them.
+        Such voxels get the label of what is beside them.
         """
-        ventricle = self.atlas.ventricle
+        ventricle = self.atlas.faint > 0
         inside = ventricle[labels]
         if not inside.any():
             return labels
         fluid, cortex = mean[ventricle].mean(), mean[self.atlas.cortex].mean()
-        faint, found = inside & (image > fluid + _FAINT * (cortex - fluid)), labels
+        faint, found = inside & (image > fluid + self.atlas.faint[labels] * (cortex - fluid)), labels
         for axis, size in enumerate(labels.shape):
             for shift in (-1, 1):
                 places = (torch.arange(size, device=labels.device) + shift).clamp(0, size - 1)

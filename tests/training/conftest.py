@@ -100,7 +100,6 @@ def atlas(atlases: ModuleType) -> Any:
         cortex=(torch.arange(8) == 3) | (torch.arange(8) == 5),
         white=(torch.arange(8) == 1) | (torch.arange(8) == 2),
         foliated=torch.zeros(8, dtype=torch.bool),
-        ventricle=torch.zeros(8, dtype=torch.bool),
         fluid=torch.arange(8) == 7,
         classes={
             **dict.fromkeys(("coronal", "axial"), torch.tensor([0, 1, 19, 35, 0, 36, 9, 0])),
@@ -110,8 +109,8 @@ def atlas(atlases: ModuleType) -> Any:
         tissues=torch.tensor([0, 2, 2, 3, 4, 3, 3, 1]),
         elected=torch.tensor([0, 1, 2, 3, 0, 3, 4, 0]),
         lift=torch.tensor([0.0, 0, 0, 0, 0, 0, 0.5, 0]),
-        loose=torch.ones(8),
-        embedding=torch.ones(8, dtype=torch.int64),
+        faint=torch.zeros(8),
+        cessions={"heads": [], "averages": []},
         fitted=torch.arange(8) != 6,
         mean=torch.tensor([5.0, 160, 160, 95, 100, 95, 95, 40]),
         mean_spread=torch.tensor([1.0, 20, 20, 12, 10, 12, 12, 10]),

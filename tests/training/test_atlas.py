@@ -110,8 +110,13 @@ def test_an_atlas_knows_of_each_label_what_it_belongs_to(atlases, data_dir, tmp_
     assert atlas.heads == 1
     assert atlas.brain[at].tolist() == [True] * 8 + [False] * 2
     assert atlas.cortex[at].tolist() == [False] * 5 + [True] * 3 + [False] * 2
-    assert atlas.embedding[at[2:4]].tolist() == at[:2]
-    assert [float(value) for value in atlas.loose[at[1:5]]] == pytest.approx([1, 0.25, 0.25, 1])
+    to_white = atlas.cessions["heads"][0]
+    assert to_white.taker[at].tolist() == [True] * 2 + [False] * 8
+    assert to_white.successor[at[2:4]].tolist() == at[:2]
+    thalamus = atlases.CEDED["heads"][2][10]
+    assert [float(value) for value in to_white.limit[at[1:5]]] == pytest.approx([1, thalamus, thalamus, 1])
+    assert all(cession.limit[at[0]] == 1 for cession in atlas.cessions["heads"])  # heads' white matter stays
+    assert atlas.faint[at].tolist() == [0] * 10
     parties = atlas.elected[at].tolist()
     assert len(set(parties)) == 8
     assert parties[6] != parties[7] == parties[5]

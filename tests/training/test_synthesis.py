@@ -103,16 +103,17 @@ def test_white_matter_darkens_toward_the_cortex(synthesis, atlas) -> None:
     assert float(160 - beside[:, 0].mean()) == pytest.approx(0.65 * 0.37 * 65, rel=0.15)
 
 
-def test_a_tight_nucleus_loses_a_layer_to_the_white_matter_of_its_side(synthesis, atlas) -> None:
+def test_a_nucleus_cedes_a_layer_to_the_white_matter_around_it_and_no_more(synthesis, atlases, atlas) -> None:
     labels = torch.full((9, 40, 40), 2)
     labels[:, :, 20:] = 3
     labels[:, 10:30, 10:30] = 6
-    loose, embedding = torch.tensor([1.0] * 6 + [0.3, 1]), torch.full((8,), 2)
-    tight = drawn(synthesis, replace(atlas, loose=loose, embedding=embedding))._tightened(labels)
-    across = tight[4, 20].tolist()
-    assert across == [2] * 11 + [6] * 19 + [3] * 10  # beside cortex it stays
-    assert tight[labels != 6].equal(labels[labels != 6])
-    assert drawn(synthesis, atlas)._tightened(labels).equal(labels)
+    limit = torch.tensor([1.0] * 6 + [0.3, 1])
+    cession = atlases.Cession(torch.arange(8) == 2, limit, torch.full((8,), 2))
+    synthesiser = drawn(synthesis, replace(atlas, cessions={"heads": [cession], "averages": []}))
+    ceded = synthesiser._ceded(labels, "heads")
+    assert ceded[4, 20].tolist() == [2] * 11 + [6] * 19 + [3] * 10  # beside cortex it stays
+    assert ceded[labels != 6].equal(labels[labels != 6])
+    assert synthesiser._ceded(labels, "averages").equal(labels)
 
 
 def test_fluid_around_the_brain_lies_between_fluid_and_cortex(synthesis, atlas) -> None:
@@ -131,7 +132,7 @@ def test_a_ventricle_that_blur_made_bright_is_labelled_as_what_is_beside_it(synt
     labels[:, 4:10, 4:10] = labels[:, :, 15] = 6  # a wide one and a thin one
     mean = torch.tensor([0.0, 100, 100, 70, 0, 70, 20, 0])
     blurred = synthesis._gaussian(mean[labels], [0.8] * 3)
-    with_ventricle = drawn(synthesis, replace(atlas, ventricle=torch.arange(8) == 6))
+    with_ventricle = drawn(synthesis, replace(atlas, faint=torch.tensor([0.0] * 6 + [0.6, 0])))
     expected = labels.clone()
     expected[:, :, 15] = expected[:, [4, 4, 9, 9], [4, 9, 4, 9]] = 1  # and corners
     assert with_ventricle._without_faint_ventricles(labels, blurred, mean).equal(expected)
@@ -165,13 +166,23 @@ def test_an_average_is_smooth_and_has_what_most_heads_have(average) -> None:
     nucleus = [(6, slice(place, None)) for place in (126, 128, 130)]
     sulci = [(7, slice(place, place + 1)) for place in (118, 120, 122)]
     image, labels = average(*([fluid, wide] for fluid, wide in zip(sulci, nucleus, strict=True)))
-    assert labels.tolist() == [3] * 12 + [6] * 12
+    assert labels[:12].tolist() == [3] * 12
+    assert labels[13:].tolist() == [6] * 11  # the border is the second head's, or its neighbour
     across = image[8:18]
     assert (across.diff() >= 0).all()
     assert across.diff().max() < 40
     assert across[4] == pytest.approx(50, abs=25)
     image, _ = average(*[[(6, slice(128, None))]] * 3)
     assert float(image[11] + image[12]) == pytest.approx(100, abs=0.1)
+
+
+def test_neighbours_vote_together(average) -> None:
+    speck = [(6, slice(128, 129))]
+    image, labels = average(speck, speck, [])
+    assert image[12] == image.max()
+    assert labels.tolist() == [3] * 24
+    _, labels = average(speck, speck, speck)  # nothing else is there
+    assert labels.tolist() == [3] * 12 + [6] + [3] * 11
 
 
 def test_parcels_of_a_side_vote_together(average) -> None:
