@@ -44,8 +44,10 @@ CEDED = {
     },
 }
 """What takes the outermost voxels of which structures in FreeSurfer's labels, in heads and in averages of them, and the
-share of it beside a voxel from which on it does. Nuclei are grey for most of a voxel beyond FreeSurfer's labels, and
-the maps' reach as far; its amygdala and accumbens are larger than the maps'."""
+share of it beside a voxel from which on it does; left numbers stand for both sides, 3 for all of the cortex. Nuclei are
+grey for most of a voxel beyond FreeSurfer's labels, and the maps' reach as far; its amygdala and accumbens are larger
+than the maps'. In averages, votes leave too much of cerebellar white matter and choroid plexus, and put the caudate too
+far into the ventricle."""
 FAINT = {5: 0.35, 14: 0.6, 15: 0.45, INNER_FLUID: 0.6}
 """Share of the cortex's contrast to fluid from which on a voxel of a thin ventricle is labelled as what is beside it.
 FreeSurfer labels what is dark, and real heads hold more that is half dark than it labels."""

@@ -252,7 +252,8 @@ class Synthesiser:
         """Intensities and label indices (S, H, W) of an average of heads, as templates are.
 
         They are aligned linearly, as well as that goes; half the time all are stripped to the brain and some fluid.
-        Each voxel is what most of them have there, which leaves little of thin structures and nothing of lesions.
+        Each voxel is what most of them have there and around it, among what any of them has there. That leaves little
+        of thin structures and nothing of lesions.
         """
         atlas = self.atlas
         veil = self._uniform(0, _VEIL) * (mean[atlas.cortex].mean() - mean[atlas.fluid].mean())
