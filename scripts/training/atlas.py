@@ -31,6 +31,7 @@ ABSENT = {FLUID: 0, 30: 2, 62: 41, 85: 0}
 """Labels of the maps without a class of their own: fluid around the brain is none, vessels are the white matter they
 lie in."""
 THALAMI, WHITE_MATTER = (10, 49), (2, 41)
+LATERAL_VENTRICLES = (4, 43)
 HEADS, AVERAGES = "heads", "averages"
 CEDED = {
     HEADS: {2: {10: 0.22, 11: 0.38, 13: 0.33, 28: 0.22}, 18: {3: 0.33}, 26: {3: 0.33}},
@@ -176,7 +177,9 @@ def load_atlas(folder: Path, device: torch.device) -> Atlas:
     brain = freesurfer > 0
     maps = [index[volume] for volume in volumes]
     boxes = [_bounds(brain[indices]) for indices in maps]
-    mirrored = index[[other_side(int(label)) for label in labels]]
+    others = np.array([other_side(int(label)) for label in labels])
+    mirrored = index[others]
+    structures = np.array([_structure(int(label)) for label in labels])
     elected = np.where(labels < 1000, labels, labels // 1000 * 1000) * brain
     tissues = _tissues(folder / "labels", labels)
     priors = _intensity_priors(folder / "labels")[:, tissues]
@@ -185,11 +188,10 @@ def load_atlas(folder: Path, device: torch.device) -> Atlas:
         return torch.from_numpy(np.asarray(array)).to(device, dtype)
 
     def cession(taker: int, limits: dict[int, float]) -> Cession:
-        of_side = (taker, other_side(taker))
         return Cession(
-            put(np.isin(labels, of_side), torch.bool),
-            put([limits.get(_structure(int(label)), 1) for label in labels]),
-            put(index[[of_side[other_side(int(label)) < int(label)] for label in labels]], torch.int64),
+            taker=put(structures == taker, torch.bool),
+            limit=put([limits.get(structure, 1) for structure in structures]),
+            successor=put(index[np.where(others < labels, other_side(taker), taker)], torch.int64),
         )
 
     return Atlas(
@@ -207,11 +209,11 @@ def load_atlas(folder: Path, device: torch.device) -> Atlas:
         foliated=put(np.isin(labels, FOLIATED), torch.bool),
         fluid=put(labels == FLUID, torch.bool),
         classes={view: put(labels_to_classes(freesurfer, view), torch.int64) for view in VIEWS},
-        structures=put(np.unique([_structure(int(label)) for label in labels], return_inverse=True)[1], torch.int64),
+        structures=put(np.unique(structures, return_inverse=True)[1], torch.int64),
         tissues=put(tissues, torch.int64),
         elected=put(np.unique(elected, return_inverse=True)[1], torch.int64),
-        lift=put([LIFT.get(_structure(int(label)), 0) for label in labels]),
-        faint=put([FAINT.get(_structure(int(label)), 0) for label in labels]),
+        lift=put([LIFT.get(structure, 0) for structure in structures]),
+        faint=put([FAINT.get(structure, 0) for structure in structures]),
         cessions={kind: [cession(taker, limits) for taker, limits in ceded.items()] for kind, ceded in CEDED.items()},
         fitted=put([_fitted(int(label)) for label in labels], torch.bool),
         mean=put(priors[0]),
@@ -327,7 +329,8 @@ def _freesurfer_label(label: int) -> int:
 
 def _fitted(label: int) -> bool:
     """Whether a label's borders are nearly those that a T1 shows."""
-    return label >= 1000 or _structure(label) in (2, 4, *FAINT) or not _freesurfer_label(label)
+    inside = label in (*WHITE_MATTER, *LATERAL_VENTRICLES) or _structure(label) in FAINT
+    return label >= 1000 or inside or not _freesurfer_label(label)
 
 
 def other_side(label: int) -> int:

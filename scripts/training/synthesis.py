@@ -287,7 +287,10 @@ class Synthesiser:
         """The labels with the outermost voxels of a structure given to one beside it where FreeSurfer does so."""
         found = labels
         for cession in self.atlas.cessions[kind]:
-            beside = _gaussian(cession.taker[labels].float(), [_BESIDE] * 3)
+            taken = cession.taker[labels]
+            if not taken.any():
+                continue
+            beside = _gaussian(taken.float(), [_BESIDE] * 3)
             found = torch.where(beside > cession.limit[labels], cession.successor[labels], found)
         return found
 

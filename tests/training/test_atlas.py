@@ -97,6 +97,7 @@ def test_an_atlas_knows_of_each_label_what_it_belongs_to(atlases, data_dir, tmp_
     labels = (2, 41, 10, 49, 8, 1002, 2035, 1035, 24, 515)
     for place, label in enumerate(labels):
         volume[60 + 10 * place : 64 + 10 * place, 100:104, 120:124] = label
+    volume[64:68, 100:104, 120:124] = 44
     (tmp_path / "labelmaps").mkdir()
     lia = np.array([[-1.0, 0, 0, 128], [0, 0, 1, -128], [0, -1, 0, 128], [0, 0, 0, 1]])
     nib.save(nib.Nifti1Image(volume, lia), tmp_path / "labelmaps" / "seg_01.nii.gz")
@@ -106,17 +107,19 @@ def test_an_atlas_knows_of_each_label_what_it_belongs_to(atlases, data_dir, tmp_
     atlas = atlases.load_atlas(tmp_path, torch.device("cpu"))
     index = {label: int(atlas.maps[0, 60 + 10 * place, 100, 120]) for place, label in enumerate(labels)}
     at = [index[label] for label in labels]
-    assert sorted(at) == list(range(1, 11))
+    ventricle = int(atlas.maps[0, 64, 100, 120])
+    assert sorted([*at, ventricle]) == list(range(1, 12))
     assert atlas.heads == 1
     assert atlas.brain[at].tolist() == [True] * 8 + [False] * 2
     assert atlas.cortex[at].tolist() == [False] * 5 + [True] * 3 + [False] * 2
     to_white = atlas.cessions["heads"][0]
     assert to_white.taker[at].tolist() == [True] * 2 + [False] * 8
     assert to_white.successor[at[2:4]].tolist() == at[:2]
-    thalamus = atlases.CEDED["heads"][2][10]
-    assert [float(value) for value in to_white.limit[at[1:5]]] == pytest.approx([1, thalamus, thalamus, 1])
+    assert [float(value) for value in to_white.limit[at[1:5]]] == pytest.approx([1, 0.22, 0.22, 1])
     assert all(cession.limit[at[0]] == 1 for cession in atlas.cessions["heads"])  # heads' white matter stays
+    assert [int(cession.taker.sum()) for cession in atlas.cessions["averages"]] == [2, 0, 1, 1, 2, 0]
     assert atlas.faint[at].tolist() == [0] * 10
+    assert float(atlas.faint[ventricle]) == pytest.approx(0.35)
     parties = atlas.elected[at].tolist()
     assert len(set(parties)) == 8
     assert parties[6] != parties[7] == parties[5]
